@@ -1,0 +1,169 @@
+"""`capstream levels`: trades in, levels out, with no server at all."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import orjson
+from rich.console import Console
+
+from stream.cli.common import add_files, load_settings, print_json
+from stream.cli.ticker import read_fields, table
+from stream.errors import SettingsError
+from stream.feed.tape import read_tape
+from stream.feed.trades import tape_ticks
+from stream.files import load_composition
+from stream.index.book import Book
+from stream.index.partial import Origin
+from stream.index.snapshot import Snapshot, snapshots
+from stream.index.ticks import Verdict
+from stream.index.units import NS_PER_S
+from stream.session.hours import RegularHours
+from stream.wire.snapshots import snapshot_fields
+from stream.wire.symbols import SymbolTable
+
+EPILOG = """\
+examples:
+  capstream levels                                        levels at the prices of the bundled constituents
+  capstream levels trades.csv.gz --constituents three.csv
+  capstream levels trades.csv.gz --constituents three.csv --at 15:59 --json
+
+TIME is ISO 8601 with offset, or HH:MM[:SS] in New York on the tape's day; trades up to and including it count.
+"""
+
+MALFORMED = "malformed"
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the trades: applied + refused = ticks."""
+
+    ticks: int
+    applied: int
+    refused: Counter[str]
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "levels",
+        help="levels of trades in files, with no server",
+        description="Run the engine on files: recorded trades in, index levels out.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="trades (CSV, gz allowed), in order")
+    add_files(parser)
+    parser.add_argument("--at", metavar="TIME", help="stop at this moment; default: the end of the files")
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the levels."""
+    settings = load_settings(constituents=args.constituents, indexes=args.indexes)
+    composition = load_composition(settings.constituents_path, settings.indexes_path)
+    book = Book(composition, hours=settings.hours, partition=0)
+    book.origin = Origin.REPLAY if args.files else Origin.LIVE
+    account = _apply(book, args.files, args.at, settings.hours)
+    total = book.partial()
+    newest = snapshots(composition, list(range(len(composition.indexes))), total)
+    if args.json:
+        print_json(_report(newest, account))
+    else:
+        _print_table(newest, account)
+    return 0
+
+
+def _apply(book: Book, files: Iterable[Path], at: str | None, hours: RegularHours) -> Account:
+    symbols = SymbolTable(book.composition.universe.symbols)
+    counts = np.zeros(len(Verdict), np.int64)
+    n_bad = 0
+    limit: int | None = None
+    for path in files:
+        tape = read_tape(path)
+        for trades in tape:
+            if at is not None and limit is None:
+                limit = parse_time(at, tape_ts=int(trades.ts[0]), hours=hours)
+            ticks = tape_ticks(trades, symbols)
+            if limit is not None:
+                ticks = ticks.take(ticks.ts <= limit)
+            counts += np.bincount(book.apply(ticks), minlength=len(Verdict))
+        n_bad += tape.n_bad
+        for message in tape.errors:
+            sys.stderr.write(f"{message}\n")
+    refused = Counter(
+        {verdict.reason: int(counts[verdict]) for verdict in Verdict if verdict and counts[verdict]}
+    )
+    if n_bad:
+        refused[MALFORMED] = n_bad
+    return Account(int(counts.sum()) + n_bad, int(counts[Verdict.APPLIED]), refused)
+
+
+def parse_time(text: str, *, tape_ts: int, hours: RegularHours) -> int:
+    """Read a moment given on the command line.
+
+    Parameters
+    ----------
+    text
+        ISO 8601 with offset, or HH:MM[:SS] in the zone of the hours on the tape's day.
+    tape_ts
+        A moment of that day, ns since 1970 UTC.
+    hours
+        Give the zone.
+
+    Returns
+    -------
+    int
+        ns since 1970 UTC.
+
+    Raises
+    ------
+    SettingsError
+        Where the text is neither.
+
+    Examples
+    --------
+    >>> hours = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+    >>> parse_time("15:59", tape_ts=1381132800614000000, hours=hours)
+    1381175940000000000
+    """
+    day = datetime.fromtimestamp(tape_ts // NS_PER_S, hours.zone).date()
+    try:
+        if "T" in text or " " in text:
+            moment = datetime.fromisoformat(text)
+            if moment.tzinfo is None:
+                raise ValueError
+        else:
+            moment = datetime.fromisoformat(f"{day}T{text}").replace(tzinfo=hours.zone)
+    except ValueError as error:
+        raise SettingsError(
+            f"time {text!r}: expected ISO 8601 with offset, or HH:MM[:SS] in {hours.zone.key}"
+        ) from error
+    return int(moment.timestamp()) * NS_PER_S + moment.microsecond * 1000
+
+
+def _report(newest: Iterable[Snapshot], account: Account) -> bytes:
+    return orjson.dumps(
+        {
+            "levels": {one.code: snapshot_fields(one) for one in newest},
+            "ticks": account.ticks,
+            "applied": account.applied,
+            "refused": dict(account.refused),
+        }
+    )
+
+
+def _print_table(newest: Iterable[Snapshot], account: Account) -> None:
+    console = Console()
+    console.print(table([read_fields(orjson.dumps(snapshot_fields(one))) for one in newest]))
+    if account.ticks:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in account.refused.most_common())
+        console.print(f"{account.ticks:,} trades: {account.applied:,} applied; refused: {reasons or 'none'}")

@@ -1,0 +1,217 @@
+"""The terminal ticker: published snapshots as a table, large cap and small cap first (`watch`, `demo`, `levels`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Group, RenderableType
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from stream.index.units import NS_PER_S, round_display
+
+Fields = Mapping[str, Any]
+
+LARGE, SMALL, ALL = "US1000", "US2000", "US3000"
+GLYPHS = {LARGE: "●", SMALL: "•", ALL: "◉"}
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+NEW_YORK = ZoneInfo("America/New_York")
+
+#: Roles of the design, in the terminal's own sixteen colours: up cyan, down bright red, labels bright black.
+UP, DOWN, LABEL, CAUTION = "cyan", "bright_red", "bright_black", "yellow"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How lively it is.
+
+    Attributes
+    ----------
+    ticks_per_s
+        Ticks applied or refused in the last second, or None where only Redis is seen.
+    publications_per_s
+        Publications seen in the last second.
+    silent_s
+        Seconds since the last heartbeat or publication.
+    """
+
+    ticks_per_s: float | None
+    publications_per_s: float
+    silent_s: float
+
+
+def read_fields(data: bytes) -> dict[str, Any]:
+    """Read a published snapshot, its decimals to the last digit."""
+    fields: dict[str, Any] = json.loads(data, parse_float=Decimal)
+    return fields
+
+
+def screen(snapshots: Mapping[str, Fields], rates: Rates, *, height: int) -> RenderableType:
+    """Draw the whole screen.
+
+    Parameters
+    ----------
+    snapshots
+        Newest snapshot of each index by code, decimals as Decimal.
+    rates
+        Shown in the first line.
+    height
+        Lines there are.
+    """
+    hero = _hero(snapshots)
+    used = 4 + (3 if hero is not None else 0)
+    rows = sorted(snapshots.values(), key=_order)
+    parts = [_header(snapshots, rates), Rule(style=LABEL)]
+    if hero is not None:
+        parts += [hero, Rule(style=LABEL)]
+    room = max(height - used, 5)
+    parts.append(table(rows[: room - 1]))
+    if len(rows) > room - 1:
+        parts.append(Text(f"  and {len(rows) - room + 1} more", style=LABEL))
+    return Group(*parts)
+
+
+def table(rows: Sequence[Fields]) -> Table:
+    """Draw the table of indexes."""
+    grid = Table(box=None, pad_edge=False, header_style=LABEL, expand=False)
+    grid.add_column("", width=1)
+    grid.add_column("Index", no_wrap=True, width=20)
+    for name, width in (("Level", 12), ("Change", 9), ("%", 9)):
+        grid.add_column(name, justify="right", no_wrap=True, width=width)
+    grid.add_column("Priced", justify="right", no_wrap=True, width=11)
+    for one in rows:
+        grid.add_row(
+            glyph(one["code"]),
+            one["code"],
+            grouped(round_display(one["level"])),
+            Text(signed(one["change"]), style=colour(one["change"])),
+            Text(percent(one["change_pct"]), style=colour(one["change_pct"])),
+            Text("held" if one.get("status") == "held" else _priced(one), style=LABEL),
+        )
+    return grid
+
+
+def _priced(one: Fields) -> str:
+    return f"{one['priced']:,}/{one['constituents']:,}"
+
+
+def glyph(code: str) -> str:
+    """Tell large cap, small cap and all cap from each other at a glance.
+
+    Examples
+    --------
+    >>> glyph("US1000-ENERGY"), glyph("US2000"), glyph("MINE")
+    ('●', '•', ' ')
+    """
+    return GLYPHS.get(code[: len(LARGE)], " ")
+
+
+def grouped(text: str) -> str:
+    """Write thousands with a comma, and a true minus.
+
+    Examples
+    --------
+    >>> grouped("-1234567.50")
+    '−1,234,567.50'
+    """
+    whole, point, fraction = text.lstrip("-").partition(".")
+    minus = MINUS if text.startswith("-") else ""
+    return f"{minus}{int(whole):,}{point}{fraction}"
+
+
+def signed(value: Decimal, places: int = 2) -> str:
+    """Write a change: always signed, but for an exact zero.
+
+    Examples
+    --------
+    >>> signed(Decimal("3.1")), signed(Decimal("-0.001")), signed(Decimal("-12.5"))
+    ('+3.10', '0.00', '−12.50')
+    """
+    text = round_display(value, places)
+    return grouped(text) if text.startswith("-") or Decimal(text) == 0 else f"+{grouped(text)}"
+
+
+def percent(value: Decimal) -> str:
+    """Write a published percentage with its arrow.
+
+    Examples
+    --------
+    >>> percent(Decimal("0.29")), percent(Decimal("-1.5")), percent(Decimal(0))
+    ('▲ +0.29%', '▼ −1.50%', '0.00%')
+    """
+    arrow = "▲ " if value > 0 else "▼ " if value < 0 else ""
+    return f"{arrow}{signed(value)}%"
+
+
+def colour(value: Decimal) -> str:
+    """Give the style of a rise, a fall, or neither."""
+    return UP if value > 0 else DOWN if value < 0 else LABEL
+
+
+def spread_bp(snapshots: Mapping[str, Fields]) -> int | None:
+    """Small cap's change less large cap's, in whole basis points of the published percentages."""
+    large, small = snapshots.get(LARGE), snapshots.get(SMALL)
+    if large is None or small is None:
+        return None
+    return int((small["change_pct"] - large["change_pct"]) * 100)
+
+
+def _order(one: Fields) -> tuple[bool, Decimal, str]:
+    """The three headlines first, then by percent, descending."""
+    pinned = one["code"] in GLYPHS
+    return (not pinned, Decimal(0) if pinned else -one["change_pct"], one["code"])
+
+
+def _header(snapshots: Mapping[str, Fields], rates: Rates) -> Text:
+    text = Text(" capstream  ")
+    origins = {one["origin"] for one in snapshots.values()} - {"live"}
+    if origins:
+        text.append(f" {' and '.join(sorted(origins)).upper()} ", style="reverse")
+        text.append("  ")
+    events = [one["event_ns"] for one in snapshots.values() if one["event_ns"] is not None]
+    if events:
+        moment = datetime.fromtimestamp(max(events) // NS_PER_S, UTC).astimezone(NEW_YORK)
+        text.append(f"{moment:%a %d %b %H:%M:%S} New York  ")
+    if rates.ticks_per_s is not None:
+        text.append(f"{rates.ticks_per_s:,.0f} ticks/s  ", style=LABEL)
+    text.append(f"{rates.publications_per_s:.0f} publications/s", style=LABEL)
+    if rates.silent_s > 3:
+        text.append(f"  silent {rates.silent_s:.0f} s", style=CAUTION)
+    return text
+
+
+def _hero(snapshots: Mapping[str, Fields]) -> Table | None:
+    """Two numbers and their difference come first."""
+    spread = spread_bp(snapshots)
+    if spread is None:
+        return None
+    large, small = snapshots[LARGE], snapshots[SMALL]
+    grid = Table.grid(expand=False, padding=(0, 3))
+    for justify in ("left", "center", "right"):
+        grid.add_column(justify=justify, width=23)  # type: ignore[arg-type]
+    leads = "Small leads" if spread > 0 else "Large leads" if spread < 0 else "Level"
+    grid.add_row(" ● Large cap US1000", leads, "• Small cap US2000")
+    grid.add_row(
+        Text(f" {grouped(round_display(large['level']))}", style="bold"),
+        Text(f"{signed(Decimal(spread), 0)} bp", style="bold"),
+        Text(grouped(round_display(small["level"])), style="bold"),
+    )
+    grid.add_row(
+        Text(f" {percent(large['change_pct'])}", style=colour(large["change_pct"])),
+        "",
+        Text(percent(small["change_pct"]), style=colour(small["change_pct"])),
+    )
+    return grid
+
+
+def missing() -> Text:
+    """What stands where nothing has come yet."""
+    return Text(f" capstream   {DASH}   waiting for the first level", style=LABEL)

@@ -1,0 +1,87 @@
+"""`capstream worker`: the calculator, from Kafka to Redis."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+
+from stream.cli.common import add_files, load_settings
+from stream.files import load_composition
+from stream.gateway.health import HealthServer
+from stream.gateway.metrics import WorkerMetrics
+from stream.index.composition import Composition
+from stream.pipeline.process import tune_collector
+from stream.pipeline.worker import Worker
+from stream.settings import Settings
+
+EPILOG = """\
+examples:
+  capstream worker                          one worker, against the services that are up
+  capstream worker --id a --metrics-port 0  a static member: restarted, it gets its partitions back at once
+  CAPSTREAM_PARTIALS=topic capstream worker one of many: start as many as you like
+
+Prints where its metrics are; /livez and /readyz stand beside them. Ctrl-C ends it cleanly.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "worker",
+        help="calculate levels: Kafka to Redis",
+        description="Read ticks from Kafka, keep exact index levels, publish them to Redis.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--id", metavar="NAME", help="name of a static member of the group")
+    parser.add_argument("--metrics-port", type=int, metavar="P", help="port of the metrics; 0 takes a free one")
+    parser.add_argument("--cadence-ms", type=int, metavar="MS", help="least time between two publications")
+    add_files(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a worker until it is told to stop."""
+    settings = load_settings(
+        metrics_port=args.metrics_port,
+        cadence_ms=args.cadence_ms,
+        constituents=args.constituents,
+        indexes=args.indexes,
+    )
+    configure_logging(settings.log_level)
+    composition = load_composition(settings.constituents_path, settings.indexes_path)
+    for code in composition.left_out:
+        sys.stderr.write(f"left out: {code} selects none of the constituents\n")
+    tune_collector()
+    asyncio.run(_serve(settings, composition, args.id))
+    return 0
+
+
+def configure_logging(level: str) -> None:
+    """Write events to standard error; those of libraries only from warnings on."""
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for library in ("faust", "aiokafka", "mode"):
+        logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # Faust's services log under the module of their class: these are ours by name, but its by voice.
+    for module in ("stream.pipeline.app", "stream.pipeline.transport"):
+        logging.getLogger(module).setLevel(logging.WARNING)
+
+
+async def _serve(settings: Settings, composition: Composition, worker_id: str | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    metrics = WorkerMetrics()
+    worker = Worker(
+        settings, composition, worker_id=worker_id, observe_delay=metrics.publication_delay.observe
+    )
+    metrics.watch(worker)
+    host, port = settings.metrics_host, settings.metrics_port
+    async with HealthServer(worker, metrics.registry, host=host, port=port) as server:
+        sys.stderr.write(f"{len(composition.indexes)} indexes of {len(composition.universe)} stocks\n")
+        sys.stderr.write(f"metrics: {server.url}/metrics\n")
+        await worker.run(stop)

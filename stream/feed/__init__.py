@@ -1,0 +1,1 @@
+"""Simulator and replay: ticks into Kafka."""

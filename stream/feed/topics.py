@@ -1,0 +1,232 @@
+"""The ticks topic as a feed needs it: made where it is missing, and asked how far its events have come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import numpy as np
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    InvalidTimestampError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    NodeNotReadyError,
+    NotLeaderForPartitionError,
+    RequestTimedOutError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+
+from stream.errors import ServiceError
+from stream.wire.messages import decode_messages
+from stream.wire.symbols import SymbolTable
+
+CONNECT_S = 10.0
+
+_MS_PER_DAY = 24 * 60 * 60 * 1000
+
+#: Ticks are kept for eight days. Simulated time runs ahead of the clock, and brokers refuse record timestamps more than
+#: an hour ahead unless a topic allows them.
+TICKS_CONFIG: Mapping[str, str] = {
+    "retention.ms": str(8 * _MS_PER_DAY),
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+}
+
+#: What aiokafka says, after trying again for a while, of brokers that are gone.
+_UNREACHABLE = (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    NodeNotReadyError,
+    NotLeaderForPartitionError,
+    RequestTimedOutError,
+)
+
+_MOST_REPLICAS = 3
+_POLL_S = 0.05
+
+#: The newest tick stands among the last records of its partition, unless more control records than this follow it.
+_LAST_RECORDS = 16
+
+
+@asynccontextmanager
+async def reaching(kafka_url: str, *, within_s: float | None = None) -> AsyncIterator[None]:
+    """Turn what goes wrong with Kafka into one sentence that names its address.
+
+    Parameters
+    ----------
+    kafka_url
+        Address of the brokers.
+    within_s
+        Seconds after which the brokers count as unreachable; None waits for aiokafka's own limits.
+
+    Raises
+    ------
+    ServiceError
+        In place of any error of aiokafka's or the network's.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except TimeoutError as error:
+        raise ServiceError(f"Kafka at {kafka_url}: no answer in time") from error
+    except (KafkaError, OSError) as error:
+        raise ServiceError(f"Kafka at {kafka_url}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, InvalidTimestampError):
+        return (
+            "the topic refuses records stamped so far ahead of the clock: set its "
+            f"message.timestamp.after.max.ms to {TICKS_CONFIG['message.timestamp.after.max.ms']}"
+        )
+    if isinstance(error, _UNREACHABLE):
+        return "cannot be reached"
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+async def ensure_topic(
+    kafka_url: str, topic: str, *, partitions: int, config: Mapping[str, str] = TICKS_CONFIG
+) -> int:
+    """Create a topic where it is missing, and give its number of partitions.
+
+    Parameters
+    ----------
+    kafka_url
+        Address of the brokers.
+    topic
+        Its name.
+    partitions, config
+        How it is created; one that exists is used as it is.
+
+    Returns
+    -------
+    int
+        Partitions that the topic has.
+
+    Raises
+    ------
+    ServiceError
+        Where Kafka cannot be reached within ten seconds, or does not create the topic.
+    """
+    async with _administering(kafka_url) as admin:
+        found = await _partitions(admin, topic)
+        if not found:
+            await _create(admin, topic, partitions=partitions, config=config)
+        while not found:
+            await asyncio.sleep(_POLL_S)
+            found = await _partitions(admin, topic)
+    return found
+
+
+async def count_partitions(kafka_url: str, topic: str) -> int:
+    """Give a topic's number of partitions, 0 where it does not exist; changes nothing.
+
+    Parameters
+    ----------
+    kafka_url
+        Address of the brokers.
+    topic
+        Its name.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ServiceError
+        Where Kafka cannot be reached within ten seconds.
+    """
+    async with _administering(kafka_url) as admin:
+        return await _partitions(admin, topic)
+
+
+@asynccontextmanager
+async def _administering(kafka_url: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=kafka_url, request_timeout_ms=int(CONNECT_S * 1000)
+    )
+    async with reaching(kafka_url, within_s=CONNECT_S):
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+
+async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
+    # Asked about one topic by name, a broker may create it with settings of its own.
+    described = await admin.describe_topics()
+    return next((len(each["partitions"]) for each in described if each["topic"] == topic), 0)
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, topic: str, *, partitions: int, config: Mapping[str, str]
+) -> None:
+    cluster = await admin.describe_cluster()
+    replicas = min(_MOST_REPLICAS, len(cluster["brokers"]))
+    new = NewTopic(topic, partitions, replicas, topic_configs=dict(config))
+    answer = await admin.create_topics([new])
+    for name, code, message in answer.topic_errors:
+        # Another program may have been faster.
+        if code not in (0, TopicAlreadyExistsError.errno):
+            raise for_code(code)(f"topic {name}: {message or for_code(code).__name__}")
+
+
+async def newest_event(kafka_url: str, topic: str, *, partitions: int) -> int | None:
+    """Find the newest event time among the last ticks of every partition.
+
+    Parameters
+    ----------
+    kafka_url
+        Address of the brokers.
+    topic
+        A topic of ticks that exists.
+    partitions
+        How many it has.
+
+    Returns
+    -------
+    int or None
+        ns since 1970 UTC, or None where the topic holds no tick.
+
+    Raises
+    ------
+    ServiceError
+        Where Kafka cannot be reached.
+    """
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka_url, request_timeout_ms=int(CONNECT_S * 1000)
+    )
+    async with reaching(kafka_url, within_s=CONNECT_S):
+        try:
+            await consumer.start()
+            all_of_it = [TopicPartition(topic, number) for number in range(partitions)]
+            messages = await _last_messages(consumer, all_of_it)
+        finally:
+            await consumer.stop()
+    ticks = decode_messages(messages, np.zeros(len(messages), np.int64), SymbolTable(())).ticks
+    return int(ticks.ts.max()) if len(ticks) else None
+
+
+async def _last_messages(
+    consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
+) -> list[bytes | None]:
+    consumer.assign(partitions)
+    first = await consumer.beginning_offsets(partitions)
+    end = await consumer.end_offsets(partitions)
+    for partition in partitions:
+        consumer.seek(partition, max(first[partition], end[partition] - _LAST_RECORDS))
+    unread = {partition for partition in partitions if end[partition] > first[partition]}
+    messages: list[bytes | None] = []
+    while unread:
+        fetched = await consumer.getmany(*unread, timeout_ms=int(CONNECT_S * 1000))
+        messages += [record.value for records in fetched.values() for record in records]
+        unread = {each for each in unread if await consumer.position(each) < end[each]}
+    return messages

@@ -1,0 +1,1 @@
+"""HTTP: health and metrics of a worker, on a port of their own."""

@@ -1,0 +1,141 @@
+"""A partial: what one partition, or several together, contributes to every index (`design.md`, the road of a tick)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.index.composition import Composition
+
+#: `event_ns` of an index whose constituents have not traded.
+NO_EVENT = -1
+
+
+class Origin(IntEnum):
+    """Where prices come from; of several, the least real names the whole."""
+
+    LIVE = 0
+    REPLAY = 1
+    SIMULATED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Additive integers per index, and which part of which logs they stand for.
+
+    Attributes
+    ----------
+    composition
+        Id of the composition that the values belong to.
+    offsets
+        For each partition, the offset of the next record of its log: all before it is contained.
+    origin
+        Of the prices.
+    value
+        int64, shape (n_indexes,): market value less the reference value, in the index's 10^-(4+k) dollar.
+    priced, up, down
+        int64, shape (n_indexes,): constituents with a price, and with one above or below the reference price.
+    priced_reference
+        int64, shape (n_indexes,): reference value of the priced constituents.
+    event_ns
+        int64, shape (n_indexes,): event time of the newest tick in it, or NO_EVENT.
+    touched
+        uint8, shape (ceil(n_rows / 8),): bits of the rows that have a price here (law 7).
+    """
+
+    composition: str
+    offsets: Mapping[int, int]
+    origin: Origin
+    value: NDArray[np.int64]
+    priced: NDArray[np.int64]
+    up: NDArray[np.int64]
+    down: NDArray[np.int64]
+    priced_reference: NDArray[np.int64]
+    event_ns: NDArray[np.int64]
+    touched: NDArray[np.uint8]
+
+    @classmethod
+    def zero(cls, composition: Composition) -> Partial:
+        """Give the partial of nothing: the neutral element of addition."""
+        n = len(composition.indexes)
+        return cls(
+            composition=composition.id,
+            offsets={},
+            origin=Origin.LIVE,
+            value=np.zeros(n, np.int64),
+            priced=np.zeros(n, np.int64),
+            up=np.zeros(n, np.int64),
+            down=np.zeros(n, np.int64),
+            priced_reference=np.zeros(n, np.int64),
+            event_ns=np.full(n, NO_EVENT, np.int64),
+            touched=np.zeros((len(composition.universe) + 7) // 8, np.uint8),
+        )
+
+    def __add__(self, other: Partial) -> Partial:
+        """Add the contributions of two disjoint sets of partitions.
+
+        Raises
+        ------
+        ValueError
+            Where the two belong to different compositions or share a partition.
+        """
+        if self.composition != other.composition:
+            raise ValueError(f"partials of {self.composition} and {other.composition} do not add")
+        if self.offsets.keys() & other.offsets.keys():
+            raise ValueError(f"partition {min(self.offsets.keys() & other.offsets.keys())} twice")
+        return Partial(
+            composition=self.composition,
+            offsets={**self.offsets, **other.offsets},
+            origin=max(self.origin, other.origin),
+            value=self.value + other.value,
+            priced=self.priced + other.priced,
+            up=self.up + other.up,
+            down=self.down + other.down,
+            priced_reference=self.priced_reference + other.priced_reference,
+            event_ns=np.maximum(self.event_ns, other.event_ns),
+            touched=self.touched | other.touched,
+        )
+
+    def same_values(self, other: Partial) -> bool:
+        """Tell whether every integer agrees, whatever logs they came from."""
+        return all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("value", "priced", "up", "down", "priced_reference", "event_ns", "touched")
+        )
+
+
+def total(composition: Composition, partials: Iterable[Partial]) -> Partial:
+    """Add any number of partials."""
+    return sum(partials, start=Partial.zero(composition))
+
+
+def overlap(partials: Iterable[Partial], *, n_rows: int) -> NDArray[np.int64]:
+    """Find the rows that more than one partial has touched: one stock counted twice (law 7).
+
+    Parameters
+    ----------
+    partials
+        Each of its own partitions.
+    n_rows
+        Number of instruments.
+
+    Returns
+    -------
+    int64 array, shape (n,)
+        Rows, ascending.
+    """
+    seen: NDArray[np.uint8] | None = None
+    twice: NDArray[np.uint8] | None = None
+    for partial in partials:
+        if seen is None or twice is None:
+            seen, twice = partial.touched.copy(), np.zeros_like(partial.touched)
+        else:
+            twice |= seen & partial.touched
+            seen |= partial.touched
+    if twice is None or not twice.any():
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(np.unpackbits(twice, count=n_rows))

@@ -1,0 +1,1 @@
+"""The Faust application: ticks in from Kafka, partials through a channel or topic, snapshots out."""

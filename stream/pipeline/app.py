@@ -1,0 +1,117 @@
+"""The Faust application: its topics and its two agents.
+
+    ticks ─▶ [book agent] ─▶ partials ─▶ [aggregator agent] ─▶ publisher ─▶ Redis
+
+`partials` is an in-memory channel where one worker runs, a topic where many do; a Faust channel and a Faust topic have the
+same interface, so nothing else differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from stream.index.partial import Partial
+from stream.pipeline.schemas import AsFetched, PartialSchema
+from stream.pipeline.transport import (
+    MAX_PARTITION_BYTES,
+    CoalescingApp,
+    FetchedBatch,
+    LogRange,
+)
+from stream.settings import Settings
+
+#: Fetches that wait between the fetcher and the book agent: each may hold a megabyte.
+BUFFERED_FETCHES = 2
+
+#: A worker that dies is missed after this long; brokers allow 6 s at least.
+SESSION_TIMEOUT_S = 6.0
+
+
+class App(CoalescingApp):
+    """Faust, told where partitions start and who hears of assignments."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        resume_offset: Callable[[TP], int | None],
+        on_assigned: Callable[[Mapping[TP, LogRange]], Awaitable[None]],
+        worker_id: str | None,
+    ) -> None:
+        self.coalesced = frozenset((settings.ticks_topic,))
+        self._resume_offset = resume_offset
+        self._on_assigned = on_assigned
+        super().__init__(
+            settings.group,
+            broker=";".join(f"capstream://{host}" for host in settings.kafka_url.split(",")),
+            store="memory://",
+            web_enabled=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            stream_buffer_maxsize=BUFFERED_FETCHES,
+            stream_wait_empty=False,
+            consumer_auto_offset_reset="earliest",
+            consumer_max_fetch_size=MAX_PARTITION_BYTES,
+            consumer_group_instance_id=worker_id,
+            broker_session_timeout=SESSION_TIMEOUT_S,
+            broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,
+            producer_acks=-1,
+        )
+
+    def resume_offset(self, tp: TP) -> int | None:
+        """Offset to read a partition from, or None for its first retained record."""
+        return self._resume_offset(tp)
+
+    async def before_first_fetch(self, logs: Mapping[TP, LogRange]) -> None:
+        """Pass on which partitions are assigned."""
+        await self._on_assigned(logs)
+
+
+def add_agents(
+    app: App,
+    settings: Settings,
+    *,
+    on_batch: Callable[[FetchedBatch], Awaitable[None]],
+    on_partial: Callable[[Partial], None],
+) -> Any:
+    """Declare the topics and the agents.
+
+    Parameters
+    ----------
+    app
+        To declare them in.
+    settings
+        Names of the topics, and whether partials go through memory or a topic.
+    on_batch
+        Applies a batch of ticks.
+    on_partial
+        Takes a partial.
+
+    Returns
+    -------
+    faust channel or topic
+        To send partials to.
+    """
+    ticks = app.topic(settings.ticks_topic, schema=AsFetched())
+    partials = (
+        app.channel()
+        if settings.partials == "memory"
+        else app.topic(settings.partials_topic, schema=PartialSchema())
+    )
+
+    @app.agent(ticks, name="book")
+    async def book(batches: faust.Stream[FetchedBatch]) -> None:
+        async for event in batches.noack().events():
+            await on_batch(event.value)
+
+    @app.agent(partials, name="aggregator")
+    async def aggregator(sums: faust.Stream[Partial | None]) -> None:
+        async for event in sums.noack().events():
+            if event.value is not None:
+                on_partial(event.value)
+
+    return partials

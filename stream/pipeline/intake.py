@@ -1,0 +1,201 @@
+"""The intake: batches of one partition's log into its book, and an account of every tick (law 9)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.index.book import Book
+from stream.index.composition import Composition
+from stream.index.partial import Origin
+from stream.index.ticks import DEAD_LETTER_VERDICTS, Ticks, Verdict
+from stream.pipeline.dead_letters import DeadLetter, DeadLetters
+from stream.pipeline.transport import FetchedBatch
+from stream.session.hours import RegularHours
+from stream.wire.control import Control
+from stream.wire.decoded import Decoded, Malformed
+from stream.wire.messages import decode_messages
+from stream.wire.symbols import SymbolTable
+
+MALFORMED = "malformed"
+
+
+#: Ages are taken of about this many ticks of a fetch.
+AGE_SAMPLES = 500
+
+#: Upper bounds of the histogram of ages, in seconds.
+AGE_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class AgeHistogram:
+    """Ages of ticks when they were applied.
+
+    Attributes
+    ----------
+    counts
+        int64: ages up to each of AGE_BOUNDS_S and beyond the last, not cumulated.
+    sum_s
+        Of all ages, seconds.
+    """
+
+    __slots__ = ("_bounds_ns", "counts", "sum_s")
+
+    def __init__(self) -> None:
+        self._bounds_ns = (np.array(AGE_BOUNDS_S) * 1e9).astype(np.int64)
+        self.counts = np.zeros(len(AGE_BOUNDS_S) + 1, np.int64)
+        self.sum_s = 0.0
+
+    def observe(self, age_ns: NDArray[np.int64]) -> None:
+        """Count ages, given in ns."""
+        self.counts += np.bincount(
+            np.searchsorted(self._bounds_ns, age_ns), minlength=len(self.counts)
+        )
+        self.sum_s += float(age_ns.sum()) / 1e9
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the ticks: applied + refused + malformed = ticks in (law 9).
+
+    Attributes
+    ----------
+    ticks, applied
+        Counts.
+    refused
+        Counts by reason, malformed ones included.
+    unknown_conditions
+        Sale conditions that are not in the table, by letter.
+    """
+
+    ticks: int = 0
+    applied: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    unknown_conditions: Counter[str] = field(default_factory=Counter)
+
+
+class Intake:
+    """Holds the books of the partitions that this worker owns.
+
+    Parameters
+    ----------
+    composition
+        Constituents in force.
+    hours
+        When prints set the last price.
+    dead_letters
+        Takes what cannot be found again by its reason alone.
+    topic
+        Name of the ticks topic, for dead letters.
+    """
+
+    def __init__(
+        self,
+        composition: Composition,
+        *,
+        hours: RegularHours,
+        dead_letters: DeadLetters,
+        topic: str,
+    ) -> None:
+        self.account = Account()
+        self.age = AgeHistogram()
+        self.books: dict[int, Book] = {}
+        self._composition = composition
+        self._hours = hours
+        self._symbols = SymbolTable(composition.universe.symbols)
+        self._dead_letters = dead_letters
+        self._topic = topic
+
+    def own(self, partitions: Iterable[int]) -> None:
+        """Keep the books of these partitions, open those that are new, drop the others."""
+        kept = self.books
+        self.books = {
+            partition: kept.get(partition)
+            or Book(self._composition, hours=self._hours, partition=partition)
+            for partition in partitions
+        }
+
+    def apply(self, batch: FetchedBatch) -> Book | None:
+        """Apply a batch to its book.
+
+        Parameters
+        ----------
+        batch
+            The next records of a partition; records that the book has seen already are passed over.
+
+        Returns
+        -------
+        Book or None
+            The book, or None where the partition is not owned (any more).
+        """
+        book = self.books.get(batch.partition)
+        if book is None:
+            return None
+        batch = batch.after(book.offset)
+        if batch.records:
+            recorded_ms = np.array([record.timestamp for record in batch.records], np.int64)
+            values = [record.value for record in batch.records]
+            decoded = decode_messages(values, recorded_ms, self._symbols)
+            self._apply_decoded(book, decoded, batch)
+            self._observe_age(book.origin, decoded.ticks)
+        book.offset = max(book.offset, batch.next_offset)
+        return book
+
+    def _observe_age(self, origin: Origin, ticks: Ticks) -> None:
+        # A simulated market has its own clock: there, the record's timestamp says when the tick was sent.
+        born = ticks.ts if origin is Origin.LIVE else ticks.recorded
+        self.age.observe(time.time_ns() - born[:: max(1, len(born) // AGE_SAMPLES)])
+
+    def refuse(self, rows: NDArray[np.int64]) -> None:
+        """Refuse further ticks of rows that stand on two partitions."""
+        for book in self.books.values():
+            book.refuse(rows)
+
+    def _apply_decoded(self, book: Book, decoded: Decoded, batch: FetchedBatch) -> None:
+        for _, control in decoded.controls:
+            _obey(book, control)
+        verdict = book.apply(decoded.ticks)
+        counts = np.bincount(verdict, minlength=len(Verdict))
+        account = self.account
+        account.ticks += len(verdict) + len(decoded.malformed)
+        account.applied += int(counts[Verdict.APPLIED])
+        account.unknown_conditions += decoded.unknown_conditions
+        if counts[Verdict.APPLIED] == len(verdict) and not decoded.malformed:
+            return
+        for refused in Verdict:
+            if refused is not Verdict.APPLIED and counts[refused]:
+                account.refused[refused.reason] += int(counts[refused])
+        account.refused[MALFORMED] += len(decoded.malformed)
+        self._bury(decoded, verdict, batch)
+
+    def _bury(self, decoded: Decoded, verdict: NDArray[np.uint8], batch: FetchedBatch) -> None:
+        dead = np.flatnonzero(np.isin(verdict, DEAD_LETTER_VERDICTS))
+        n = len(decoded.malformed) + len(dead)
+        room = self._dead_letters.admit(n, now=time.monotonic())
+        faults = list(decoded.malformed[:room])
+        reasons = [MALFORMED] * len(faults)
+        for i in dead[: room - len(faults)]:
+            faults.append(Malformed(int(decoded.message[i]), int(decoded.element[i]), ""))
+            reasons.append(Verdict(verdict[i]).reason)
+        for fault, reason in zip(faults, reasons, strict=True):
+            record = batch.records[fault.message]
+            letter = DeadLetter(
+                key=record.key,
+                value=record.value or b"",
+                reason=reason,
+                detail=fault.detail,
+                topic=self._topic,
+                partition=batch.partition,
+                offset=record.offset,
+                element=fault.element,
+            )
+            self._dead_letters.add(letter)
+
+
+def _obey(book: Book, control: Control) -> None:
+    # Once a book holds prices of a simulation, its levels are simulated, whatever follows in the log.
+    book.origin = max(book.origin, Origin[control.origin.upper()])

@@ -1,0 +1,299 @@
+"""The coalescing transport: Faust sees one message for each fetch of a tick partition, not one for each record.
+
+Faust spends about 0.1 ms on every message it hands to an agent, whatever the agent does. So the records of a fetch travel as
+one message, whose value is a `FetchedBatch` and whose offset is that of its last record. Three parts of Faust then need to
+know better, for these topics only:
+
+- records come straight from aiokafka's record batches, without a `ConsumerRecord` for each;
+- gaps between offsets are not accounted for: a coalesced range is one, and Faust would list every offset in it;
+- a consumer starts where the application says (`CoalescingApp.resume_offset`), not at a committed offset.
+
+The broker URL `capstream://host:port` selects it, through the entry-point group `faust.transports`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any, ClassVar
+
+import faust
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.errors import ConsumerStoppedError, CorruptRecordException
+from aiokafka.record.default_records import DefaultRecord
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+from mode.utils.futures import maybe_async
+
+#: Records of one message at most, so that a batch of single ticks does not hold the loop for more than some 10 ms.
+MAX_RECORDS = 8_192
+
+#: Bytes that a broker may return in one fetch, for one partition and in all (a single larger record still comes). Frames need
+#: large fetches, as each costs a round trip; memory wants them small.
+MAX_PARTITION_BYTES = 4 * 1024 * 1024
+MAX_FETCH_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedBatch:
+    """The records of one fetch of one partition.
+
+    Attributes
+    ----------
+    partition
+        Of the topic.
+    records
+        aiokafka's records, in the order of the log: `offset`, `key`, `value`, `timestamp` in ms.
+    next_offset
+        Where the log goes on; beyond the last record where markers or compacted records follow.
+    highwater
+        End of the log, as the broker told with this fetch.
+    """
+
+    partition: int
+    records: list[DefaultRecord]
+    next_offset: int
+    highwater: int
+
+    def after(self, offset: int) -> FetchedBatch:
+        """Give the part of the batch at and beyond an offset."""
+        first = bisect_left(self.records, offset, key=attrgetter("offset"))
+        return replace(self, records=self.records[first:]) if first else self
+
+
+@dataclass(frozen=True, slots=True)
+class LogRange:
+    """Offsets of a partition: where reading starts, and where the log ended when it was assigned."""
+
+    start: int
+    end: int
+
+
+class CoalescingApp(faust.App):
+    """A Faust application that says which topics are coalesced, and where its partitions start."""
+
+    coalesced: frozenset[str] = frozenset()
+
+    def resume_offset(self, tp: TP) -> int | None:
+        """Offset to read a partition from, or None for its first retained record."""
+        raise NotImplementedError
+
+    async def before_first_fetch(self, logs: Mapping[TP, LogRange]) -> None:
+        """Hear of the partitions now assigned, and of the part of each log that is there to be read."""
+        raise NotImplementedError
+
+
+def drain(result: FetchResult, *, limit: int = MAX_RECORDS) -> FetchedBatch | None:
+    """Take what a fetch has brought of one partition.
+
+    Parameters
+    ----------
+    result
+        aiokafka's buffer of the partition; not yet iterated.
+    limit
+        Stop after the record batch with which this many records are reached.
+
+    Returns
+    -------
+    FetchedBatch or None
+        None where it holds no record (any more).
+
+    Raises
+    ------
+    CorruptRecordException
+        Where a record batch fails its checksum.
+    """
+    tp = result._topic_partition
+    if not result.check_assignment(tp) or not result.has_more():
+        return None
+    partition_records: PartitionRecords = result._partition_records
+    records = partition_records._records
+    position = partition_records.next_fetch_offset
+    found: list[DefaultRecord] = []
+    while records.has_next() and len(found) < limit:
+        batch = records.next_batch()
+        if not batch.validate_crc():
+            raise CorruptRecordException(f"invalid checksum in {tp}")
+        if not batch.is_control_batch:
+            # A fetch returns whole record batches, also where it began in the middle of one.
+            whole = batch.base_offset >= position
+            found += batch if whole else [one for one in batch if one.offset >= position]
+        position = batch.next_offset
+    partition_records.next_fetch_offset = position
+    result._update_position()
+    if not records.has_next():
+        # Its iterator, never begun, refers back to it: without this a megabyte would wait for the garbage collector.
+        partition_records._records_iterator = None
+        result._partition_records = None
+    if not found:
+        return None
+    highwater = result._assignment.state_value(tp).highwater
+    return FetchedBatch(tp.partition, found, position, highwater)
+
+
+class LoopConsumer(driver.AIOKafkaConsumerThread):
+    """Fetches in bulk, and in the application's own loop, where Faust would use a thread.
+
+    Two threads that both compute in Python wait for each other's interpreter lock, up to 5 ms at each turn: under load that
+    was most of the latency (`docs/performance.md`).
+    """
+
+    def __init__(self, consumer: driver.Consumer, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
+        super().__init__(consumer, loop=loop, thread_loop=loop, **kwargs)
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start as a task of the loop."""
+        self._thread_started.set()
+        self._thread_running = self.parent_loop.create_future()
+        self._serving = asyncio.create_task(self._serve(), name="consumer")
+        try:
+            await self._thread_running
+        finally:
+            self._thread_running = None
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call, since there is no other thread to hand the call to."""
+        return await maybe_async(fun(*args, **kwargs))
+
+    async def _gather_remaining_tasks(self) -> None:
+        """Leave the loop's other tasks alone: they are the application's."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust has no setting for it, and aiokafka's default of 50 MB would be most of a worker's memory.
+        consumer._fetch_max_bytes = MAX_FETCH_BYTES
+        return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: Any,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> dict[TP, list[Any]]:
+        if not self.consumer.flow_active:
+            return {}
+        fetcher = consumer._fetcher
+        if consumer._closed or fetcher._closed:
+            raise ConsumerStoppedError
+        deadline = time.monotonic() + (timeout or 0)
+        with fetcher._subscriptions.fetch_context():
+            while True:
+                if fetcher._subscriptions.reassignment_in_progress:
+                    await fetcher._subscriptions.wait_for_assignment()
+                fetched = self._take(fetcher, active_partitions, max_records)
+                left = deadline - time.monotonic()
+                if fetched or left <= 0:
+                    return fetched
+                await _wait_for_records(fetcher, left)
+
+    def _take(
+        self, fetcher: Any, active: set[TP], max_records: int | None
+    ) -> dict[TP, list[Any]]:
+        """Take everything that is buffered, as aiokafka's `Fetcher.fetched_records` does."""
+        coalesced = self.app.coalesced  # type: ignore[attr-defined]
+        fetched: dict[TP, list[Any]] = {}
+        for tp in list(fetcher._records):
+            if active and tp not in active:
+                if not fetcher._subscriptions.is_assigned(tp):
+                    del fetcher._records[tp]
+                continue
+            result = fetcher._records[tp]
+            if type(result) is not FetchResult:
+                if fetched:
+                    break
+                # Forget the error, so that the partition can be fetched again.
+                del fetcher._records[tp]
+                fetcher._notify(fetcher._wait_consume_future)
+                result.check_raise()
+                continue
+            if tp.topic in coalesced:
+                batch = drain(result)
+                records: list[Any] = [] if batch is None else [batch]
+            else:
+                records = result.getall(max_records)
+            if not result.has_more():
+                del fetcher._records[tp]
+                fetcher._notify(fetcher._wait_consume_future)
+            if records:
+                fetched[tp] = records
+        return fetched
+
+
+async def _wait_for_records(fetcher: Any, timeout: float) -> None:
+    waiter = fetcher._create_fetch_waiter()
+    done, _ = await asyncio.wait([waiter], timeout=timeout)
+    if not done:
+        waiter.cancel()
+    else:
+        waiter.result()
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer, with the bookkeeping that coalesced topics need."""
+
+    app: CoalescingApp
+
+    def _new_consumer_thread(self) -> LoopConsumer:
+        return LoopConsumer(self, loop=self.loop, beacon=self.beacon)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        if not isinstance(record, FetchedBatch):
+            return super()._to_message(tp, record)
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            record.next_offset - 1,
+            record.records[-1].timestamp / 1000.0,
+            0,
+            [],
+            None,
+            record,
+            None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        if tp.topic not in self.app.coalesced:
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Leave the partition active: the full queue itself holds the fetcher back.
+
+        Faust would take the partition out of the fetch, and sleep a whole second where none is left.
+        """
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Nothing was taken out by `on_buffer_full`."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Skip Faust's check that offsets are committed: nothing is committed before there are checkpoints."""
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek every assigned partition to where the application wants it, or to its first retained record."""
+        assigned = [TP(tp.topic, tp.partition) for tp in self.assignment()]
+        if not assigned:
+            return {}
+        firsts = await self.earliest_offsets(*assigned)
+        ends = await self.highwaters(*assigned)
+        positions: dict[TP, int] = {}
+        for tp in assigned:
+            wanted = self.app.resume_offset(tp)
+            positions[tp] = firsts[tp] if wanted is None else max(wanted, firsts[tp])
+        await self.seek_wait(positions)
+        await self.app.before_first_fetch(
+            {tp: LogRange(positions[tp], ends[tp]) for tp in assigned}
+        )
+        return positions
+
+
+class Transport(driver.Transport):
+    """Faust's aiokafka transport with coalesced fetches."""
+
+    Consumer: ClassVar[type] = Consumer

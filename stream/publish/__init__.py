@@ -1,0 +1,1 @@
+"""Sinks: snapshots out to Redis, on a cadence, newest values first."""

@@ -1,0 +1,239 @@
+"""The publisher: newest levels out on a cadence, whatever happens to Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.errors import ServiceError
+from stream.index.aggregate import Aggregator, changed
+from stream.index.partial import NO_EVENT, Partial
+from stream.index.snapshot import Snapshot, snapshots
+from stream.publish.redis import Message
+from stream.wire.snapshots import encode_heartbeat, encode_published
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+#: After packed publications, the keys, channels and streams of single indexes follow this often.
+SINGLES_EVERY_S = 1.0
+FIRST_RETRY_S = 0.05
+LONGEST_RETRY_S = 1.0
+
+
+class Sink(Protocol):
+    """Where publications go; `RedisSink` is the real one."""
+
+    async def publish(self, messages: list[Message], *, epoch: int) -> None:
+        """Publish some indexes, all or nothing; raise ServiceError or FencedError."""
+
+    async def publish_packed(self, messages: list[Message], *, epoch: int) -> None:
+        """Publish many indexes at once; raise ServiceError or FencedError."""
+
+    async def beat(self, heartbeat: bytes) -> None:
+        """Publish a heartbeat; raise ServiceError."""
+
+
+@dataclass(slots=True)
+class Published:
+    """What the publisher has done so far: counters for metrics and summaries.
+
+    Attributes
+    ----------
+    publications, snapshots
+        Publications that Redis confirmed, and the snapshots in them.
+    failures
+        Publications that failed; their values went out with a later one.
+    last_at
+        Moment of the last confirmation, on `time.perf_counter`.
+    levels
+        Last confirmed snapshot of each index, by code.
+    """
+
+    publications: int = 0
+    snapshots: int = 0
+    failures: int = 0
+    last_at: float = 0.0
+    levels: dict[str, Snapshot] = field(default_factory=dict)
+
+
+class Publisher:
+    """Publishes what changed, at once where nothing was published lately, else at the next beat.
+
+    Parameters
+    ----------
+    aggregator
+        Gives the sums.
+    sink
+        Takes the publications.
+    epoch
+        Of this publisher.
+    cadence_s
+        Least time between the starts of two publications; 0 publishes whenever the last one is done.
+    packed_above
+        A publication of more indexes than this is packed.
+    observe_delay
+        Called with the seconds from the wish to publish to Redis' confirmation.
+    """
+
+    def __init__(
+        self,
+        aggregator: Aggregator,
+        sink: Sink,
+        *,
+        epoch: int,
+        cadence_s: float,
+        packed_above: int,
+        observe_delay: Callable[[float], None],
+    ) -> None:
+        self.published = Published()
+        self.epoch = epoch
+        self._aggregator = aggregator
+        self._sink = sink
+        self._cadence_s = cadence_s
+        self._packed_above = packed_above
+        self._observe_delay = observe_delay
+        self._wake = asyncio.Event()
+        self._asked_at = 0.0
+        self._last: Partial | None = None
+        self._held = np.zeros(len(aggregator.composition.indexes), bool)
+        self._seq: Counter[str] = Counter()
+        self._failing = False
+        self._singles_owed: set[int] = set()
+        self._singles_at = 0.0
+
+    def wake(self) -> None:
+        """Tell that the sums have changed."""
+        if not self._wake.is_set():
+            self._asked_at = time.monotonic()
+            self._wake.set()
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt to publish failed."""
+        return self._failing
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that is known has been published."""
+        return not self._wake.is_set() and self._last is self._aggregator.total()
+
+    async def run(self) -> None:
+        """Publish until cancelled.
+
+        Raises
+        ------
+        FencedError
+            Where a newer publisher has taken over.
+        """
+        retry_s = FIRST_RETRY_S
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not self._aggregator.complete:
+                continue
+            started = time.monotonic()
+            try:
+                await self._publish()
+            except ServiceError as error:
+                self._owe_everything(error)
+                await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))  # noqa: S311
+                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                continue
+            if self._failing:
+                self._failing = False
+                log.info("publishing_again failures=%d", self.published.failures)
+                retry_s = FIRST_RETRY_S
+            # At cadence 0 the loop must still turn, or a busy publisher would starve the intake.
+            await asyncio.sleep(max(self._cadence_s - (time.monotonic() - started), 0))
+
+    async def beat(self) -> None:
+        """Send heartbeats until cancelled."""
+        indexes = len(self._aggregator.composition.indexes)
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            if not self._aggregator.complete:
+                continue
+            heartbeat = encode_heartbeat(published_ns=time.time_ns(), indexes=indexes)
+            try:
+                await self._sink.beat(heartbeat)
+            except ServiceError as error:
+                log.debug("heartbeat_lost error=%s", error)
+            if self._singles_owed:
+                self.wake()
+
+    def _owe_everything(self, error: ServiceError) -> None:
+        """Redis may come back empty: then every index is owed, not only those that change again."""
+        if not self._failing:
+            log.warning("publication_failed error=%s", error)
+        self._failing = True
+        self.published.failures += 1
+        self._last = None
+        self._wake.set()
+
+    async def _publish(self) -> None:
+        total, held = self._aggregator.total(), self._aggregator.held.copy()
+        owed = np.zeros(len(held), bool)
+        owed[changed(total, self._last)] = True
+        if self._last is not None:
+            # An index that becomes held says so once, with its last level, and is silent until it is let go.
+            owed = (owed & ~held) | (held != self._held)
+        await self._send([int(position) for position in np.flatnonzero(owed)], total, held)
+        self._last, self._held = total, held
+
+    async def _send(self, positions: list[int], total: Partial, held: NDArray[np.bool_]) -> None:
+        singles_due = time.monotonic() - self._singles_at >= SINGLES_EVERY_S
+        packed = len(positions) > self._packed_above
+        if self._singles_owed and singles_due:
+            positions = sorted(self._singles_owed.union(positions))
+            packed = False
+        if not positions:
+            return
+        newest = self._snapshots(positions, total, held)
+        published_ns = time.time_ns()
+        messages = [self._message(one, published_ns) for one in newest]
+        if packed:
+            await self._sink.publish_packed(messages, epoch=self.epoch)
+            self._singles_owed.update(positions)
+        else:
+            await self._sink.publish(messages, epoch=self.epoch)
+            if self._singles_owed.issubset(positions):
+                self._singles_owed.clear()
+                self._singles_at = time.monotonic()
+        self.published.publications += 1
+        self.published.snapshots += len(messages)
+        self.published.last_at = time.perf_counter()
+        self.published.levels.update((one.code, one) for one in newest)
+        self._observe_delay(time.monotonic() - self._asked_at)
+
+    def _snapshots(
+        self, positions: list[int], total: Partial, held: NDArray[np.bool_]
+    ) -> list[Snapshot]:
+        composition = self._aggregator.composition
+        newest = snapshots(composition, positions, total)
+        if held.any():
+            for i, position in enumerate(positions):
+                if held[position]:
+                    last = self.published.levels.get(newest[i].code) or self._before_any(position)
+                    newest[i] = last._replace(held=True)
+        return newest
+
+    def _before_any(self, position: int) -> Snapshot:
+        composition = self._aggregator.composition
+        return snapshots(composition, [position], Partial.zero(composition))[0]
+
+    def _message(self, one: Snapshot, published_ns: int) -> Message:
+        # Counted before it is known whether the attempt succeeds: it may reach Redis, and no number is used twice.
+        self._seq[one.code] += 1
+        seq = self._seq[one.code]
+        data = encode_published(one, epoch=self.epoch, seq=seq, published_ns=published_ns)
+        return Message(one.code, seq, data)

@@ -1,0 +1,176 @@
+"""The Redis sink: every publication is one script call, atomic and fenced by epoch (`formats.md`, Redis; laws 6 and 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import RedisError
+
+from stream.errors import FencedError, ServiceError
+from stream.settings import mask_password
+from stream.wire.names import RedisNames
+
+#: A Redis that accepts a command and answers nothing counts as away after this long.
+TIMEOUT_S = 2.0
+
+# One call instead of MULTI with three commands for each index: the same atomicity, the epoch is checked in the same step, so
+# that a publisher that was paused cannot overwrite its successor's values, and redis-py packs five arguments instead of
+# some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, prefix, stream length, and a line
+# of code, seq and data for each index: JSON as orjson writes it holds no line break.
+_BEGIN = """
+local newest = tonumber(redis.call('GET', KEYS[1]) or '0')
+local epoch = tonumber(ARGV[1])
+if newest > epoch then return newest end
+if newest < epoch then redis.call('SET', KEYS[1], ARGV[1]) end
+local prefix, all = ARGV[2], {}
+for code, seq, data in string.gmatch(ARGV[4], '(%S+) (%d+) ([^\\n]+)') do
+"""
+_SINGLE = """
+  redis.call('SET', prefix .. 'snap:' .. code, data)
+  redis.call('XADD', prefix .. 'stream:' .. code, 'MAXLEN', '~', ARGV[3], '*', 'epoch', ARGV[1], 'seq', seq, 'data', data)
+  redis.call('PUBLISH', prefix .. 'level:' .. code, data)
+"""
+_PACKED = """
+  redis.call('HSET', prefix .. 'snaps', code, data)
+"""
+_END = """
+  all[#all + 1] = data
+end
+redis.call('PUBLISH', prefix .. 'levels', '[' .. table.concat(all, ',') .. ']')
+return 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One index's part of a publication.
+
+    Attributes
+    ----------
+    code
+        Of the index.
+    seq
+        Of this publication in the epoch.
+    data
+        The snapshot as JSON.
+    """
+
+    code: str
+    seq: int
+    data: bytes
+
+
+class RedisSink:
+    """Writes publications, heartbeats and prices to one Redis.
+
+    Parameters
+    ----------
+    url
+        Address of Redis.
+    names
+        Keys and channels.
+    stream_length
+        About how many snapshots an index's stream keeps.
+
+    Notes
+    -----
+    It never retries and never queues: who calls it decides what is newest when Redis is back.
+    """
+
+    def __init__(self, url: str, *, names: RedisNames, stream_length: int) -> None:
+        self._names = names
+        self._length = stream_length
+        try:
+            self._redis = redis.asyncio.from_url(
+                url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+            )
+        except ValueError as error:
+            raise ServiceError(f"Redis {mask_password(url)}: {error}") from error
+        self._publish = self._redis.register_script(_BEGIN + _SINGLE + _END)
+        self._publish_packed = self._redis.register_script(_BEGIN + _PACKED + _END)
+
+    async def newest_epoch(self) -> int:
+        """Give the epoch of the newest publisher that has written here, 0 where there is none.
+
+        Raises
+        ------
+        ServiceError
+            Where Redis is away.
+        """
+        try:
+            return int(await self._redis.get(self._names.epoch) or 0)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ServiceError(f"Redis: {error}") from error
+
+    async def publish(self, messages: Sequence[Message], *, epoch: int) -> None:
+        """Publish some indexes, all or nothing.
+
+        Raises
+        ------
+        ServiceError
+            Where Redis is away or refuses; what was published is then unknown.
+        FencedError
+            Where a publisher with a newer epoch has written here; nothing was published.
+        """
+        await self._fenced(self._publish, messages, epoch)
+
+    async def publish_packed(self, messages: Sequence[Message], *, epoch: int) -> None:
+        """Publish many indexes as one message and one hash.
+
+        Raises
+        ------
+        ServiceError, FencedError
+            As `publish`.
+        """
+        await self._fenced(self._publish_packed, messages, epoch)
+
+    async def _fenced(self, script: AsyncScript, messages: Sequence[Message], epoch: int) -> None:
+        lines = b"\n".join(
+            b"%b %d %b" % (message.code.encode(), message.seq, message.data) for message in messages
+        )
+        arguments = (epoch, self._names.prefix, self._length, lines)
+        try:
+            newest = await script(keys=(self._names.epoch,), args=arguments)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ServiceError(f"Redis: {error}") from error
+        if newest:
+            raise FencedError(f"a publisher of epoch {newest} has taken over from epoch {epoch}")
+
+    async def beat(self, heartbeat: bytes) -> None:
+        """Publish a heartbeat.
+
+        Raises
+        ------
+        ServiceError
+            Where Redis is away.
+        """
+        try:
+            await self._redis.publish(self._names.heartbeat, heartbeat)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ServiceError(f"Redis: {error}") from error
+
+    async def mirror_prices(self, prices: Mapping[str, bytes]) -> None:
+        """Write last prices into their hash.
+
+        Raises
+        ------
+        ServiceError
+            Where Redis is away.
+        """
+        try:
+            await self._redis.hset(self._names.prices, mapping=dict(prices))  # type: ignore[arg-type,misc]
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ServiceError(f"Redis: {error}") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()

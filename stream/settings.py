@@ -1,0 +1,185 @@
+"""Settings: one frozen struct, read once from the environment, passed down by argument.
+
+A field `kafka_url` is the variable `CAPSTREAM_KAFKA_URL`. Unknown `CAPSTREAM_...` variables are refused, so that a misspelt
+one cannot be mistaken for a default.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from stream.errors import SettingsError
+from stream.session.hours import RegularHours
+from stream.wire import names
+
+PREFIX = "CAPSTREAM_"
+
+Partials = Literal["memory", "topic"]
+
+_Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this process runs.
+
+    Attributes
+    ----------
+    kafka_url
+        Address of the Kafka brokers, `host:port` separated by commas; empty means the embedded ones that are up, else
+        127.0.0.1:9092.
+    redis_url
+        Address of Redis; empty means the embedded one that is up, else redis://127.0.0.1:6379/0.
+    home
+        Folder for embedded services; empty means the user's own data folder.
+    constituents
+        Path of a constituents file; empty means the bundled one.
+    indexes
+        Path of a file of index definitions, which adds to the bundled ones or replaces them; empty means none.
+    regular_hours
+        When prints set the last price.
+    ticks_topic, partials_topic, dead_letters_topic
+        Names of the topics.
+    partitions
+        Number of tick partitions, where the topic must be created.
+    group
+        Kafka consumer group: workers of one group share the partitions.
+    partials
+        `memory` where one worker runs all of it, `topic` where many do.
+    publish_backlog
+        Whether levels are published also while a backlog is being read, with their old event times.
+    cadence_ms
+        Least time between two publications; 0 publishes whenever the last one is done.
+    redis_prefix
+        Begins every key and channel.
+    stream_length
+        About how many snapshots an index's stream keeps.
+    packed_above
+        A publication of more indexes than this is packed into one message and one hash.
+    dead_letters_per_s
+        Dead letters written in a second; beyond it they are only counted.
+    metrics_host, metrics_port
+        Where `/metrics`, `/livez` and `/readyz` are served; port 0 takes a free one.
+    log_level
+        DEBUG, INFO, WARNING or ERROR.
+    """
+
+    kafka_url: str = ""
+    redis_url: str = ""
+    home: str = ""
+    constituents: str = ""
+    indexes: str = ""
+    regular_hours: str = "Mon-Fri 09:30-16:00 America/New_York"
+    ticks_topic: str = names.TICKS_TOPIC
+    partials_topic: str = names.PARTIALS_TOPIC
+    dead_letters_topic: str = names.DEAD_LETTERS_TOPIC
+    partitions: _Positive = 4
+    group: str = "capstream"
+    partials: Partials = "memory"
+    publish_backlog: bool = False
+    cadence_ms: _Natural = 100
+    redis_prefix: str = names.REDIS_PREFIX
+    stream_length: _Positive = 10_000
+    packed_above: _Positive = 500
+    dead_letters_per_s: _Natural = 100
+    metrics_host: str = "127.0.0.1"
+    metrics_port: _Port = 9108
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    def __post_init__(self) -> None:
+        RegularHours.parse(self.regular_hours)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.shown().items())
+        return f"Settings({shown})"
+
+    def shown(self) -> dict[str, Any]:
+        """Give every setting, with the passwords in addresses masked."""
+        values = msgspec.structs.asdict(self)
+        return {
+            name: mask_password(value) if name.endswith("_url") else value
+            for name, value in values.items()
+        }
+
+    @property
+    def hours(self) -> RegularHours:
+        """Regular hours, parsed."""
+        return RegularHours.parse(self.regular_hours)
+
+    @property
+    def redis_names(self) -> names.RedisNames:
+        """Keys and channels under this prefix."""
+        return names.RedisNames(self.redis_prefix)
+
+    @property
+    def constituents_path(self) -> Path | None:
+        """Path of the constituents file, or None for the bundled one."""
+        return Path(self.constituents) if self.constituents else None
+
+    @property
+    def indexes_path(self) -> Path | None:
+        """Path of the index definitions, or None."""
+        return Path(self.indexes) if self.indexes else None
+
+
+def variable(field: str) -> str:
+    """Give the environment variable of a setting.
+
+    Examples
+    --------
+    >>> variable("kafka_url")
+    'CAPSTREAM_KAFKA_URL'
+    """
+    return PREFIX + field.upper()
+
+
+def mask_password(url: str) -> str:
+    """Hide the password of an address.
+
+    Examples
+    --------
+    >>> mask_password("redis://user:secret@10.0.0.1:6379/0")
+    'redis://user:********@10.0.0.1:6379/0'
+    """
+    password = urlsplit(url).password
+    return url if not password else url.replace(f":{password}@", ":********@", 1)
+
+
+def read_settings(environment: Mapping[str, str], **overrides: Any) -> Settings:
+    """Read settings from environment variables.
+
+    Parameters
+    ----------
+    environment
+        Usually `os.environ`.
+    **overrides
+        Fields given on the command line; None means not given.
+
+    Raises
+    ------
+    SettingsError
+        Naming the variable that is unknown or has an unusable value.
+    """
+    fields = {variable(name): name for name in Settings.__struct_fields__}
+    values: dict[str, Any] = {}
+    for name, text in environment.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise SettingsError(f"{name}: unknown setting{hint}")
+        values[fields[name]] = text
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise SettingsError(f"{variable(path.rstrip('`'))}: {message}" if path else message) from error

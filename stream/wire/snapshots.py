@@ -1,0 +1,85 @@
+"""Snapshots as JSON (`formats.md`, Redis), written with orjson; every decimal keeps the digits it was computed with."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from stream.index.partial import Origin
+from stream.index.snapshot import COVERAGE_DECIMALS, PERCENT_DECIMALS, Snapshot
+from stream.index.units import LEVEL_DECIMALS, decimal_text
+
+VERSION = 1
+
+_ORIGINS = {origin: origin.name.lower() for origin in Origin}
+
+
+def _number(value: int, decimals: int) -> orjson.Fragment:
+    return orjson.Fragment(decimal_text(value, decimals).encode())
+
+
+def snapshot_fields(snapshot: Snapshot) -> dict[str, Any]:
+    """Give the fields of a snapshot that was not published."""
+    level = _number(snapshot.level, LEVEL_DECIMALS)
+    fields = {
+        "v": VERSION,
+        "code": snapshot.code,
+        "name": snapshot.name,
+        "origin": _ORIGINS[snapshot.origin],
+        "event_ns": snapshot.event_ns,
+        "composition": snapshot.composition,
+        "level": level,
+        "last": level,
+        "previous_close": _constant(snapshot.previous_close),
+        "change": _number(snapshot.change, LEVEL_DECIMALS),
+        "change_pct": _number(snapshot.change_pct, PERCENT_DECIMALS),
+        "market_value": snapshot.market_value,
+        "divisor": snapshot.divisor,
+        "constituents": snapshot.constituents,
+        "priced": snapshot.priced,
+        "coverage": _number(snapshot.coverage, COVERAGE_DECIMALS),
+        "up": snapshot.up,
+        "down": snapshot.down,
+        "unchanged": snapshot.unchanged,
+    }
+    if snapshot.held:
+        fields["status"] = "held"
+    return fields
+
+
+@lru_cache(maxsize=4096)
+def _constant(level: int) -> orjson.Fragment:
+    return _number(level, LEVEL_DECIMALS)
+
+
+def encode_published(snapshot: Snapshot, *, epoch: int, seq: int, published_ns: int) -> bytes:
+    """Write a snapshot as it is published.
+
+    Parameters
+    ----------
+    snapshot
+        Of one index.
+    epoch
+        Of the publisher.
+    seq
+        Number of this publication of this code in the epoch, from 1.
+    published_ns
+        Clock of the publisher, ns since 1970 UTC.
+    """
+    fields = snapshot_fields(snapshot)
+    fields["epoch"] = epoch
+    fields["seq"] = seq
+    fields["published_ns"] = published_ns
+    return orjson.dumps(fields)
+
+
+def encode_heartbeat(*, published_ns: int, indexes: int) -> bytes:
+    """Write the heartbeat that lets a subscriber tell quiet from dead."""
+    return orjson.dumps({"published_ns": published_ns, "indexes": indexes})
+
+
+def encode_price(price: int, ts: int) -> bytes:
+    """Write one entry of the prices hash: last price in dollars and its event time."""
+    return orjson.dumps({"price": _number(price, 4), "ts": ts})

@@ -1,0 +1,100 @@
+"""Partials: what adds up, and what must not be added."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stream.index.composition import Composition
+from stream.index.definitions import Definition
+from stream.index.partial import NO_EVENT, Origin, Partial, overlap, total
+from stream.index.universe import read_universe
+
+COMPOSITION = Composition.build(
+    read_universe(["symbol,price,float_shares", *[f"S{i},1,1" for i in range(17)]]),
+    [Definition("X", "", {}), Definition("Y", "", {}, weighting="price")],
+)
+ZERO = Partial.zero(COMPOSITION)
+
+
+def touching(*rows: int) -> Partial:
+    touched = np.zeros(17, bool)
+    touched[list(rows)] = True
+    return replace(ZERO, touched=np.packbits(touched))
+
+
+def test_the_partial_of_nothing_is_neutral() -> None:
+    """Added on either side it changes nothing."""
+    one = replace(
+        ZERO,
+        offsets={1: 5},
+        origin=Origin.SIMULATED,
+        value=np.array([3, -4]),
+        priced=np.array([1, 2]),
+        event_ns=np.array([NO_EVENT, 77]),
+    )
+
+    for both in (one + ZERO, ZERO + one):
+        assert both.same_values(one)
+        assert (both.offsets, both.origin) == ({1: 5}, Origin.SIMULATED)
+    assert total(COMPOSITION, []).same_values(ZERO)
+
+
+@pytest.mark.parametrize(
+    "name", ["value", "priced", "up", "down", "priced_reference", "event_ns", "touched"]
+)
+def test_any_integer_that_differs_makes_a_partial_another(name: str) -> None:
+    """The check of law 2 misses none."""
+    other = replace(ZERO, **{name: getattr(ZERO, name) + 1})
+
+    assert ZERO.same_values(replace(ZERO, offsets={9: 9}))
+    assert not ZERO.same_values(other)
+    assert not other.same_values(ZERO)
+
+
+def test_counts_add_up_times_and_origins_take_the_highest() -> None:
+    """Integers are sums; the newest event and the least real origin stand for the whole."""
+    a = replace(ZERO, up=np.array([1, 2]), event_ns=np.array([5, NO_EVENT]), origin=Origin.REPLAY)
+    b = replace(ZERO, up=np.array([10, 0]), event_ns=np.array([3, 4]), down=np.array([1, 1]))
+
+    both = a + b
+
+    assert (both.up.tolist(), both.down.tolist()) == ([11, 2], [1, 1])
+    assert both.event_ns.tolist() == [5, 4]
+    assert both.origin is Origin.REPLAY
+
+
+def test_partials_of_two_compositions_do_not_add() -> None:
+    """Their values stand for different references (law 5)."""
+    with pytest.raises(ValueError, match=r"partials of .* and other do not add"):
+        ZERO + replace(ZERO, composition="other")
+
+
+def test_two_partials_of_one_partition_do_not_add() -> None:
+    """One stock would be counted twice."""
+    one = replace(ZERO, offsets={1: 5, 2: 5})
+
+    with pytest.raises(ValueError, match="partition 2 twice"):
+        one + replace(ZERO, offsets={2: 6, 3: 6})
+
+
+@pytest.mark.parametrize(
+    ("parts", "rows"),
+    [
+        ([], []),
+        ([(0, 16)], []),
+        ([(0, 1, 2), (3, 16)], []),
+        ([(0, 1, 16), (1, 2, 16), ()], [1, 16]),
+        ([(4,), (5,), (4,), (5,), (4,)], [4, 5]),
+    ],
+)
+def test_overlap_gives_the_rows_that_two_have_touched(
+    parts: list[tuple[int, ...]], rows: list[int]
+) -> None:
+    """Once each, ascending, over byte borders (law 7)."""
+    found = overlap([touching(*part) for part in parts], n_rows=17)
+
+    assert found.tolist() == rows
+    assert found.dtype == np.int64
