@@ -33,17 +33,17 @@ def open_text(path: Path) -> Iterator[TextIO]:
             packed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
             raw.seek(0)
             plain = gzip.GzipFile(fileobj=raw) if packed else raw
-            with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:  # type: ignore[arg-type]
+            with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
                 yield text
     except UnicodeDecodeError as error:
-        raise FileError(f"{path}: expected UTF-8, found {error.object[error.start]:#04x}") from error
+        raise FileError(
+            f"{path}: expected UTF-8, found {error.object[error.start]:#04x}"
+        ) from error
     except (OSError, EOFError) as error:
         raise FileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def load_composition(
-    constituents: Path | None = None, indexes: Path | None = None
-) -> Composition:
+def load_composition(constituents: Path | None = None, indexes: Path | None = None) -> Composition:
     """Build the composition that files describe.
 
     Parameters

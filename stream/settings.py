@@ -182,4 +182,6 @@ def read_settings(environment: Mapping[str, str], **overrides: Any) -> Settings:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
-        raise SettingsError(f"{variable(path.rstrip('`'))}: {message}" if path else message) from error
+        raise SettingsError(
+            f"{variable(path.rstrip('`'))}: {message}" if path else message
+        ) from error

@@ -41,6 +41,8 @@ CONDITIONS = {
     "9": (4096, False),
 }
 UNKNOWN_CONDITION = 32768
+#: All bits of the letters that are marked yes.
+REGULAR_BITS = sum({bit for bit, good in CONDITIONS.values() if good})
 KINDS = (
     "trade",
     "cancel",
@@ -279,8 +281,7 @@ class Ledger:
 
     def _refusal(self, one: Print) -> str | None:
         """Give the first reason for which a tick is refused whatever came before it."""
-        yes = sum({bit for bit, good in CONDITIONS.values() if good})
-        regular = one.cond | yes == yes and self._regular(one.ts)
+        regular = one.cond | REGULAR_BITS == REGULAR_BITS and self._regular(one.ts)
         reasons = (
             (one.row in self._refused, "wrong_partition"),
             (one.row < 0, "unknown_symbol"),

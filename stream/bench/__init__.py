@@ -1,1 +1,1 @@
-"""This machine's figures: what `capstream bench` measures."""
+"""Figures of this machine: what `capstream bench` measures."""

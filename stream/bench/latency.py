@@ -184,7 +184,8 @@ async def _client(target: Target, rate: int, seconds: float) -> NDArray[np.float
     event = np.array([event for event, _ in messages], np.int64)
     at = np.array([at for _, at in messages], np.int64)
     covering = np.searchsorted(np.maximum.accumulate(event), warm)
-    return (at[covering] - warm) / 1e9
+    latencies: NDArray[np.float64] = (at[covering] - warm) / 1e9
+    return latencies
 
 
 async def _listen(

@@ -17,8 +17,8 @@ from stream.bench.engine import measure_engine
 from stream.bench.ingest import measure_ingest
 from stream.bench.latency import measure_latency
 from stream.cli.common import add_files, load_settings, print_json
-from stream.errors import SettingsError
 from stream.cli.worker import configure_logging
+from stream.errors import SettingsError
 from stream.files import load_composition
 from stream.pipeline.process import tune_collector
 from stream.services import EmbeddedRedis, embedded
@@ -48,13 +48,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", choices=["ingest", "engine", "latency"])
-    parser.add_argument("--bootstrap", metavar="HOST:PORT", help="ingest: Kafka; default: the one the settings name")
+    parser.add_argument(
+        "--bootstrap", metavar="HOST:PORT", help="ingest: Kafka; default: the one the settings name"
+    )
     parser.add_argument("--topic", metavar="T", help="ingest: topic of ticks")
     parser.add_argument("--ticks", type=int, metavar="N", help="ingest, engine: how many ticks")
-    parser.add_argument("--cadence-ms", type=int, metavar="MS", help="ingest: least time between publications (100)")
-    parser.add_argument("--rate", type=int, default=20_000, metavar="R", help="latency: ticks a second (20000)")
-    parser.add_argument("--seconds", type=float, default=10, metavar="N", help="latency: for how long (10)")
-    parser.add_argument("--idle-s", type=float, default=30, metavar="N", help="ingest: give up after so long without a tick (30)")
+    parser.add_argument(
+        "--cadence-ms", type=int, metavar="MS", help="ingest: least time between publications (100)"
+    )
+    parser.add_argument(
+        "--rate", type=int, default=20_000, metavar="R", help="latency: ticks a second (20000)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=10, metavar="N", help="latency: for how long (10)"
+    )
+    parser.add_argument(
+        "--idle-s",
+        type=float,
+        default=30,
+        metavar="N",
+        help="ingest: give up after so long without a tick (30)",
+    )
     add_files(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.set_defaults(run=run)
@@ -70,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         constituents=args.constituents,
         indexes=args.indexes,
     )
-    configure_logging("ERROR")
+    configure_logging("CRITICAL")
     measure = {"ingest": _ingest, "engine": _engine, "latency": _latency}[args.what]
     figures = measure(args, settings)
     if args.json:
@@ -79,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     for name, value in figures.items():
         if not isinstance(value, dict):
-            console.print(f"{name:<14} {value:,}" if isinstance(value, int) else f"{name:<14} {value:,.6g}")
+            console.print(
+                f"{name:<14} {value:,}" if isinstance(value, int) else f"{name:<14} {value:,.6g}"
+            )
     return 0
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from stream.cli.common import load_settings
 from stream.errors import CapstreamError
 from stream.files import load_composition
-from stream.feed.topics import count_partitions
 from stream.publish.redis import RedisSink
 from stream.settings import Settings, mask_password
+from stream.topics import count_partitions
 
 FAILED = 1
 
@@ -63,7 +63,9 @@ def _kafka(settings: Settings) -> str:
 
 
 def _redis(settings: Settings) -> str:
-    return f"{mask_password(settings.redis_url)}, newest epoch {asyncio.run(_newest_epoch(settings))}"
+    return (
+        f"{mask_password(settings.redis_url)}, newest epoch {asyncio.run(_newest_epoch(settings))}"
+    )
 
 
 async def _newest_epoch(settings: Settings) -> int:

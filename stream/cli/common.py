@@ -13,7 +13,7 @@ import msgspec
 import platformdirs
 
 from stream.services import running
-from stream.settings import Settings, read_settings
+from stream.settings import Settings, read_settings, variable
 
 DEFAULT_KAFKA_URL = "127.0.0.1:9092"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
@@ -45,6 +45,11 @@ def load_settings(*, find_services: bool = True, **overrides: Any) -> Settings:
     )
 
 
+def given(field: str) -> bool:
+    """Tell whether the environment gives a setting."""
+    return variable(field) in os.environ
+
+
 def home_folder(settings: Settings) -> Path:
     """Give the folder in which embedded services keep their data."""
     return Path(settings.home) if settings.home else Path(platformdirs.user_data_dir("capstream"))
@@ -52,8 +57,12 @@ def home_folder(settings: Settings) -> Path:
 
 def add_files(parser: argparse.ArgumentParser) -> None:
     """Add the options that name constituents and index files."""
-    parser.add_argument("--constituents", metavar="FILE", help="constituents (CSV); default: the bundled ones")
-    parser.add_argument("--indexes", metavar="FILE", help="index definitions (TOML); they add to the bundled ones")
+    parser.add_argument(
+        "--constituents", metavar="FILE", help="constituents (CSV); default: the bundled ones"
+    )
+    parser.add_argument(
+        "--indexes", metavar="FILE", help="index definitions (TOML); they add to the bundled ones"
+    )
 
 
 def print_json(value: Mapping[str, Any] | bytes) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from rich.console import Console
 from rich.table import Table
 
-from stream.cli.common import load_settings, print_json
+from stream.cli.common import given, load_settings, print_json
 from stream.settings import variable
 
 
@@ -30,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the settings."""
     asked = load_settings(find_services=False).shown()
     shown = load_settings().shown()
-    origins = {name: _origin(name, asked[name] == value) for name, value in shown.items()}
+    origins = {name: _origin(name, asked[name], value) for name, value in shown.items()}
     if args.json:
         print_json({name: {"value": value, "from": origins[name]} for name, value in shown.items()})
         return 0
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _origin(name: str, as_asked: bool) -> str:  # noqa: FBT001 - its only argument beside the name
-    if variable(name) in os.environ:
+def _origin(name: str, asked: object, shown: object) -> str:
+    if given(name):
         return "environment"
-    return "default" if as_asked else "services"
+    return "default" if asked == shown else "services"

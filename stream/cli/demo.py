@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -56,17 +56,29 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=float, metavar="N", help="end after this long; default: until Ctrl-C")
-    parser.add_argument("--rate", type=int, default=5_000, metavar="R", help="ticks a second (default 5000)")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="of the simulated market (default 1)")
-    parser.add_argument("--metrics-port", type=int, default=0, metavar="P", help="port of the metrics; default: a free one")
+    parser.add_argument(
+        "--seconds", type=float, metavar="N", help="end after this long; default: until Ctrl-C"
+    )
+    parser.add_argument(
+        "--rate", type=int, default=5_000, metavar="R", help="ticks a second (default 5000)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="S", help="of the simulated market (default 1)"
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        default=0,
+        metavar="P",
+        help="port of the metrics; default: a free one",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo until it is ended."""
     settings = load_settings(find_services=False, metrics_port=args.metrics_port)
-    configure_logging("ERROR")
+    configure_logging("CRITICAL")
     composition = load_composition(settings.constituents_path, settings.indexes_path)
     console = Console(stderr=True)
     with contextlib.ExitStack() as stack:
@@ -105,9 +117,10 @@ async def _demo(
         following = asyncio.create_task(follower.run())
         try:
             await _until(lambda: not worker.not_ready(), working, within_s=READY_WITHIN_S)
-            for line in _places(settings, server.url):
+            places = _places(settings, server.url)
+            for line in places:
                 console.print(line, highlight=False, soft_wrap=True)
-            feed = await _run_market(settings, args, worker, follower, working, stop)
+            feed = await _run_market(settings, args, worker, follower, working, stop, places)
             await _until(lambda: _done(worker, feed), working, within_s=LAST_LEVELS_WITHIN_S)
         finally:
             following.cancel()
@@ -124,6 +137,7 @@ async def _run_market(
     follower: Follower,
     working: asyncio.Task[None],
     stop: asyncio.Event,
+    places: Sequence[str],
 ) -> FeedSummary:
     market = asyncio.create_task(
         simulate(settings, rate=args.rate, seconds=args.seconds, seed=args.seed, stop=stop)
@@ -131,7 +145,7 @@ async def _run_market(
     over = asyncio.Event()
     for task in (market, working):
         task.add_done_callback(lambda _: over.set())
-    await show(follower, over, ticks_per_s=_rate(worker))
+    await show(follower, over, ticks_per_s=_rate(worker), foot=places)
     stop.set()
     if working.done():
         market.cancel()
@@ -181,8 +195,12 @@ def _summary(worker: Worker, follower: Follower, feed: FeedSummary) -> None:
     account = worker.intake.account
     refused = ", ".join(f"{n:,} {reason}" for reason, n in account.refused.most_common()) or "none"
     out = Console(highlight=False)
-    out.print(f"ticks          {account.ticks:,} in, {account.applied:,} applied; refused: {refused}")
-    out.print(f"publications   {follower.publications:,} seen in Redis, of {len(follower.snapshots)} indexes")
+    out.print(
+        f"ticks          {account.ticks:,} in, {account.applied:,} applied; refused: {refused}"
+    )
+    out.print(
+        f"publications   {follower.publications:,} seen in Redis, of {len(follower.snapshots)} indexes"
+    )
     out.print(f"simulated      {feed.ticks:,} ticks, {feed.ticks_per_s:,.0f} a second")
     for code, name in ((LARGE, "large cap"), (SMALL, "small cap")):
         one = follower.snapshots.get(code)

@@ -59,9 +59,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="trades (CSV, gz allowed), in order")
+    parser.add_argument(
+        "files", metavar="FILE", nargs="*", type=Path, help="trades (CSV, gz allowed), in order"
+    )
     add_files(parser)
-    parser.add_argument("--at", metavar="TIME", help="stop at this moment; default: the end of the files")
+    parser.add_argument(
+        "--at", metavar="TIME", help="stop at this moment; default: the end of the files"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.set_defaults(run=run)
 
@@ -165,5 +169,9 @@ def _print_table(newest: Iterable[Snapshot], account: Account) -> None:
     console = Console()
     console.print(table([read_fields(orjson.dumps(snapshot_fields(one))) for one in newest]))
     if account.ticks:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in account.refused.most_common())
-        console.print(f"{account.ticks:,} trades: {account.applied:,} applied; refused: {reasons or 'none'}")
+        reasons = ", ".join(
+            f"{count:,} {reason}" for reason, count in account.refused.most_common()
+        )
+        console.print(
+            f"{account.ticks:,} trades: {account.applied:,} applied; refused: {reasons or 'none'}"
+        )

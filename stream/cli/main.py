@@ -13,7 +13,18 @@ from stream import __version__
 from stream.errors import CapstreamError
 
 #: One module of `stream.cli` each, in the order of `--help`.
-COMMANDS = ("demo", "services", "worker", "simulate", "replay", "watch", "levels", "check", "config", "bench")
+COMMANDS = (
+    "demo",
+    "services",
+    "worker",
+    "simulate",
+    "replay",
+    "watch",
+    "levels",
+    "check",
+    "config",
+    "bench",
+)
 
 USAGE_ERROR = 2
 INTERRUPTED = 130

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
 from rich.console import Console
 
+from stream.cli.common import home_folder, load_settings
 from stream.services.state import Running, bring_up, read_state, take_down
 
 if TYPE_CHECKING:
@@ -78,22 +77,11 @@ def run(args: argparse.Namespace) -> int:
     ServiceError
         A service did not start or stop.
     """
-    home = args.home or default_home()
+    home = args.home or home_folder(load_settings(find_services=False))
     # Standard output has the lines for the shell alone.
     say = Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print
     action = {"up": _up, "down": _down, "status": _status}[args.action]
     return action(home, as_json=args.json, say=say)
-
-
-def default_home() -> Path:
-    """Find the program's home folder.
-
-    Returns
-    -------
-    Path
-        What the environment variable ``CAPSTREAM_HOME`` says, else the user's data folder.
-    """
-    return Path(os.environ.get("CAPSTREAM_HOME") or platformdirs.user_data_path("capstream"))
 
 
 def _up(home: Path, *, as_json: bool, say: Say) -> int:

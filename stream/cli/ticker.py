@@ -25,6 +25,9 @@ MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 NEW_YORK = ZoneInfo("America/New_York")
 
+#: Three heartbeats missed.
+SILENT_AFTER_S = 3.0
+
 #: Roles of the design, in the terminal's own sixteen colours: up cyan, down bright red, labels bright black.
 UP, DOWN, LABEL, CAUTION = "cyan", "bright_red", "bright_black", "yellow"
 
@@ -54,7 +57,9 @@ def read_fields(data: bytes) -> dict[str, Any]:
     return fields
 
 
-def screen(snapshots: Mapping[str, Fields], rates: Rates, *, height: int) -> RenderableType:
+def screen(
+    snapshots: Mapping[str, Fields], rates: Rates, *, height: int, foot: Sequence[str] = ()
+) -> RenderableType:
     """Draw the whole screen.
 
     Parameters
@@ -65,17 +70,20 @@ def screen(snapshots: Mapping[str, Fields], rates: Rates, *, height: int) -> Ren
         Shown in the first line.
     height
         Lines there are.
+    foot
+        Lines to end with.
     """
     hero = _hero(snapshots)
-    used = 4 + (3 if hero is not None else 0)
+    used = 4 + (3 if hero is not None else 0) + len(foot)
     rows = sorted(snapshots.values(), key=_order)
-    parts = [_header(snapshots, rates), Rule(style=LABEL)]
+    parts: list[RenderableType] = [_header(snapshots, rates), Rule(style=LABEL)]
     if hero is not None:
         parts += [hero, Rule(style=LABEL)]
     room = max(height - used, 5)
     parts.append(table(rows[: room - 1]))
     if len(rows) > room - 1:
         parts.append(Text(f"  and {len(rows) - room + 1} more", style=LABEL))
+    parts += [Text(f" {line}", style=LABEL, no_wrap=True, overflow="ellipsis") for line in foot]
     return Group(*parts)
 
 
@@ -83,7 +91,7 @@ def table(rows: Sequence[Fields]) -> Table:
     """Draw the table of indexes."""
     grid = Table(box=None, pad_edge=False, header_style=LABEL, expand=False)
     grid.add_column("", width=1)
-    grid.add_column("Index", no_wrap=True, width=20)
+    grid.add_column("Index", no_wrap=True, width=22)
     for name, width in (("Level", 12), ("Change", 9), ("%", 9)):
         grid.add_column(name, justify="right", no_wrap=True, width=width)
     grid.add_column("Priced", justify="right", no_wrap=True, width=11)
@@ -121,7 +129,7 @@ def grouped(text: str) -> str:
     --------
     >>> grouped("-1234567.50")
     '−1,234,567.50'
-    """
+    """  # noqa: RUF002 - a minus is what it writes
     whole, point, fraction = text.lstrip("-").partition(".")
     minus = MINUS if text.startswith("-") else ""
     return f"{minus}{int(whole):,}{point}{fraction}"
@@ -134,7 +142,7 @@ def signed(value: Decimal, places: int = 2) -> str:
     --------
     >>> signed(Decimal("3.1")), signed(Decimal("-0.001")), signed(Decimal("-12.5"))
     ('+3.10', '0.00', '−12.50')
-    """
+    """  # noqa: RUF002 - a minus is what it writes
     text = round_display(value, places)
     return grouped(text) if text.startswith("-") or Decimal(text) == 0 else f"+{grouped(text)}"
 
@@ -146,7 +154,7 @@ def percent(value: Decimal) -> str:
     --------
     >>> percent(Decimal("0.29")), percent(Decimal("-1.5")), percent(Decimal(0))
     ('▲ +0.29%', '▼ −1.50%', '0.00%')
-    """
+    """  # noqa: RUF002 - a minus is what it writes
     arrow = "▲ " if value > 0 else "▼ " if value < 0 else ""
     return f"{arrow}{signed(value)}%"
 
@@ -165,7 +173,7 @@ def spread_bp(snapshots: Mapping[str, Fields]) -> int | None:
 
 
 def _order(one: Fields) -> tuple[bool, Decimal, str]:
-    """The three headlines first, then by percent, descending."""
+    """Put the three headlines first, then go by percent, descending."""
     pinned = one["code"] in GLYPHS
     return (not pinned, Decimal(0) if pinned else -one["change_pct"], one["code"])
 
@@ -179,11 +187,11 @@ def _header(snapshots: Mapping[str, Fields], rates: Rates) -> Text:
     events = [one["event_ns"] for one in snapshots.values() if one["event_ns"] is not None]
     if events:
         moment = datetime.fromtimestamp(max(events) // NS_PER_S, UTC).astimezone(NEW_YORK)
-        text.append(f"{moment:%a %d %b %H:%M:%S} New York  ")
+        text.append(f"{moment:%a %d %b %H:%M:%S} NY  ")
     if rates.ticks_per_s is not None:
         text.append(f"{rates.ticks_per_s:,.0f} ticks/s  ", style=LABEL)
-    text.append(f"{rates.publications_per_s:.0f} publications/s", style=LABEL)
-    if rates.silent_s > 3:
+    text.append(f"{rates.publications_per_s:.0f} pubs/s", style=LABEL)
+    if rates.silent_s > SILENT_AFTER_S:
         text.append(f"  silent {rates.silent_s:.0f} s", style=CAUTION)
     return text
 
@@ -196,8 +204,8 @@ def _hero(snapshots: Mapping[str, Fields]) -> Table | None:
     large, small = snapshots[LARGE], snapshots[SMALL]
     grid = Table.grid(expand=False, padding=(0, 3))
     for justify in ("left", "center", "right"):
-        grid.add_column(justify=justify, width=23)  # type: ignore[arg-type]
-    leads = "Small leads" if spread > 0 else "Large leads" if spread < 0 else "Level"
+        grid.add_column(justify=justify, width=23)
+    leads = "Small leads" if spread > 0 else "Large leads" if spread < 0 else "Even"
     grid.add_row(" ● Large cap US1000", leads, "• Small cap US2000")
     grid.add_row(
         Text(f" {grouped(round_display(large['level']))}", style="bold"),
@@ -212,6 +220,6 @@ def _hero(snapshots: Mapping[str, Fields]) -> Table | None:
     return grid
 
 
-def missing() -> Text:
-    """What stands where nothing has come yet."""
+def missing() -> RenderableType:
+    """Draw what stands where nothing has come yet."""
     return Text(f" capstream   {DASH}   waiting for the first level", style=LABEL)

@@ -45,7 +45,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("codes", metavar="CODE", nargs="*", help="indexes to show; default: all")
     parser.add_argument("--once", action="store_true", help="print the newest levels and end")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a screen")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object a line instead of a screen"
+    )
     parser.set_defaults(run=run)
 
 
@@ -171,9 +173,9 @@ class Follower:
     async def _load(self, client: redis.asyncio.Redis) -> None:
         keys = [key async for key in client.scan_iter(match=self._names.snap("*"), count=1_000)]
         values = await client.mget(keys) if keys else []
-        packed: dict[bytes, bytes] = await client.hgetall(self._names.snaps)  # type: ignore[misc]
+        packed = await client.hgetall(self._names.snaps)
         for data in (*packed.values(), *values):
-            if data is not None:
+            if isinstance(data, bytes):
                 self._take(data)
 
     def _take(self, data: bytes) -> bool:
@@ -208,7 +210,11 @@ async def _watch(follower: Follower, *, as_json: bool) -> None:
 
 
 async def show(
-    follower: Follower, stop: asyncio.Event, *, ticks_per_s: Callable[[], float] | None = None
+    follower: Follower,
+    stop: asyncio.Event,
+    *,
+    ticks_per_s: Callable[[], float] | None = None,
+    foot: Sequence[str] = (),
 ) -> None:
     """Draw the follower's snapshots until asked to stop.
 
@@ -220,6 +226,8 @@ async def show(
         Ends it.
     ticks_per_s
         Gives the rate of ticks, where it is known.
+    foot
+        Lines to end with.
     """
     console = Console()
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
@@ -229,7 +237,11 @@ async def show(
                 follower.publications_per_s,
                 time.monotonic() - follower.heard_at,
             )
-            drawn = screen(follower.snapshots, rates, height=console.height) if follower.snapshots else missing()
+            drawn = missing()
+            if follower.snapshots:
+                drawn = screen(follower.snapshots, rates, height=console.height, foot=foot)
             live.update(drawn, refresh=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 1 / REFRESH_PER_S)
+    if not console.is_terminal:
+        console.print()

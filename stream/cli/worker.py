@@ -37,8 +37,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--id", metavar="NAME", help="name of a static member of the group")
-    parser.add_argument("--metrics-port", type=int, metavar="P", help="port of the metrics; 0 takes a free one")
-    parser.add_argument("--cadence-ms", type=int, metavar="MS", help="least time between two publications")
+    parser.add_argument(
+        "--metrics-port", type=int, metavar="P", help="port of the metrics; 0 takes a free one"
+    )
+    parser.add_argument(
+        "--cadence-ms", type=int, metavar="MS", help="least time between two publications"
+    )
     add_files(parser)
     parser.set_defaults(run=run)
 
@@ -62,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
 def configure_logging(level: str) -> None:
     """Write events to standard error; those of libraries only from warnings on."""
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
     for library in ("faust", "aiokafka", "mode"):
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     # Faust's services log under the module of their class: these are ours by name, but its by voice.
@@ -82,6 +88,8 @@ async def _serve(settings: Settings, composition: Composition, worker_id: str | 
     metrics.watch(worker)
     host, port = settings.metrics_host, settings.metrics_port
     async with HealthServer(worker, metrics.registry, host=host, port=port) as server:
-        sys.stderr.write(f"{len(composition.indexes)} indexes of {len(composition.universe)} stocks\n")
+        sys.stderr.write(
+            f"{len(composition.indexes)} indexes of {len(composition.universe)} stocks\n"
+        )
         sys.stderr.write(f"metrics: {server.url}/metrics\n")
         await worker.run(stop)

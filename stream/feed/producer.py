@@ -15,8 +15,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 from numpy.typing import NDArray
 
-from stream.feed.topics import CONNECT_S, reaching
 from stream.feed.trades import Trades
+from stream.topics import CONNECT_S, reaching
 from stream.wire import control, frames, ticks_json
 from stream.wire.ticks_json import NS_PER_MS
 

@@ -19,12 +19,12 @@ from stream.feed.pacing import Block, paced
 from stream.feed.producer import Format, TickWriter, open_writer
 from stream.feed.sessions import last_past_session, windows
 from stream.feed.tape import read_tape
-from stream.feed.topics import ensure_topic, newest_event
 from stream.feed.trades import Trades
 from stream.files import load_composition
 from stream.index.units import NS_PER_S
 from stream.session.hours import RegularHours
 from stream.settings import Settings
+from stream.topics import ensure_topic, newest_event
 
 DEFAULT_RATE = 5_000.0
 DEFAULT_FRAME_SIZE = 256

@@ -78,7 +78,9 @@ def _ticks(worker: Worker) -> Iterator[Metric]:
         refused.add_metric([reason], count)
     yield refused
     unknown = CounterMetricFamily(
-        "capstream_unknown_conditions", "Sale conditions that are not in the table.", labels=["letter"]
+        "capstream_unknown_conditions",
+        "Sale conditions that are not in the table.",
+        labels=["letter"],
     )
     for letter, count in _few_letters(account.unknown_conditions).items():
         unknown.add_metric([letter], count)
@@ -122,7 +124,8 @@ def _partitions(worker: Worker) -> Iterator[Metric]:
         lag.add_metric([str(partition)], records)
     yield lag
     yield GaugeMetricFamily(
-        "capstream_ready", "1 where nothing speaks against relying on this worker.",
+        "capstream_ready",
+        "1 where nothing speaks against relying on this worker.",
         value=0 if worker.not_ready() else 1,
     )
 

@@ -217,17 +217,11 @@ def _finest_k(what: str, shares: Sequence[Fraction], prices: Sequence[int]) -> i
     raise CompositionError(f"{what}: its market value cannot be held in 63 bits")
 
 
-def _index(
-    universe: Universe, definition: Definition, rows: Sequence[int], family_k: int
-) -> Index:
+def _index(universe: Universe, definition: Definition, rows: Sequence[int], family_k: int) -> Index:
     instruments = [universe.instruments[row] for row in rows]
     exact = index_shares(definition, instruments)
     prices = [instrument.price for instrument in instruments]
-    k = (
-        family_k
-        if _in_family(definition)
-        else _finest_k(f"index {definition.code}", exact, prices)
-    )
+    k = family_k if _in_family(definition) else _finest_k(f"index {definition.code}", exact, prices)
     shares = [round(share * Fraction(10) ** k) for share in exact]
     if definition.style is not None:
         shares = [

@@ -113,7 +113,9 @@ def read_index_file(text: str, *, file: str = "indexes") -> IndexFile:
     return IndexFile(table.replace, table.sectors)
 
 
-def read_definitions(text: str, *, universe: Universe, file: str = "indexes") -> tuple[Definition, ...]:
+def read_definitions(
+    text: str, *, universe: Universe, file: str = "indexes"
+) -> tuple[Definition, ...]:
     """Read an index file and expand its `by` columns over a universe.
 
     Parameters
@@ -167,7 +169,9 @@ def _definition(entry: _Entry, file: str) -> Definition:
     if (entry.weighting == "capped") != (limit is not None):
         raise FileError(f"{place}: limit: a capped index needs one, no other weighting takes one")
     if limit is not None and not 0 < limit <= 1:
-        raise FileError(f"{place}: limit: expected more than 0 and at most 1, found {entry.limit!r}")
+        raise FileError(
+            f"{place}: limit: expected more than 0 and at most 1, found {entry.limit!r}"
+        )
     base_level = _decimal(entry.base_level, f"{place}: base_level")
     divisor = _decimal(entry.divisor, f"{place}: divisor") if entry.divisor is not None else None
     for name, value in (("base_level", base_level), ("divisor", divisor)):

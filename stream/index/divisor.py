@@ -37,7 +37,9 @@ class Divisor:
         mantissa = int(value.scaleb(-int(value.as_tuple().exponent)))
         # level = market_value * 10^-(4+k) / (mantissa * 10^exponent), counted in 10^-8 points
         shift = LEVEL_DECIMALS - PRICE_DECIMALS - k - int(value.as_tuple().exponent)
-        return cls(value, k, format(value, "f"), 10 ** max(shift, 0), mantissa * 10 ** max(-shift, 0))
+        return cls(
+            value, k, format(value, "f"), 10 ** max(shift, 0), mantissa * 10 ** max(-shift, 0)
+        )
 
     @classmethod
     def from_base(cls, market_value: int, *, k: int, base_level: Decimal) -> Divisor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -87,18 +87,7 @@ class Partial:
             raise ValueError(f"partials of {self.composition} and {other.composition} do not add")
         if self.offsets.keys() & other.offsets.keys():
             raise ValueError(f"partition {min(self.offsets.keys() & other.offsets.keys())} twice")
-        return Partial(
-            composition=self.composition,
-            offsets={**self.offsets, **other.offsets},
-            origin=max(self.origin, other.origin),
-            value=self.value + other.value,
-            priced=self.priced + other.priced,
-            up=self.up + other.up,
-            down=self.down + other.down,
-            priced_reference=self.priced_reference + other.priced_reference,
-            event_ns=np.maximum(self.event_ns, other.event_ns),
-            touched=self.touched | other.touched,
-        )
+        return _sum(self.composition, (self, other))
 
     def same_values(self, other: Partial) -> bool:
         """Tell whether every integer agrees, whatever logs they came from."""
@@ -109,8 +98,24 @@ class Partial:
 
 
 def total(composition: Composition, partials: Iterable[Partial]) -> Partial:
-    """Add any number of partials."""
-    return sum(partials, start=Partial.zero(composition))
+    """Add any number of partials of one composition and different partitions."""
+    terms = tuple(partials)
+    return _sum(composition.id, terms) if terms else Partial.zero(composition)
+
+
+def _sum(composition: str, terms: Sequence[Partial]) -> Partial:
+    return Partial(
+        composition=composition,
+        offsets={p: offset for term in terms for p, offset in term.offsets.items()},
+        origin=max(term.origin for term in terms),
+        value=np.add.reduce([term.value for term in terms]),
+        priced=np.add.reduce([term.priced for term in terms]),
+        up=np.add.reduce([term.up for term in terms]),
+        down=np.add.reduce([term.down for term in terms]),
+        priced_reference=np.add.reduce([term.priced_reference for term in terms]),
+        event_ns=np.maximum.reduce([term.event_ns for term in terms]),
+        touched=np.bitwise_or.reduce([term.touched for term in terms]),
+    )
 
 
 def overlap(partials: Iterable[Partial], *, n_rows: int) -> NDArray[np.int64]:

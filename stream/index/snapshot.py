@@ -66,9 +66,7 @@ class Snapshot(NamedTuple):
     held: bool = False
 
 
-def snapshots(
-    composition: Composition, positions: Sequence[int], total: Partial
-) -> list[Snapshot]:
+def snapshots(composition: Composition, positions: Sequence[int], total: Partial) -> list[Snapshot]:
     """Work out the snapshots of some indexes.
 
     Parameters
@@ -99,7 +97,7 @@ def snapshots(
     )
     rows = zip(*(column[positions].tolist() for column in columns), strict=True)
     return [
-        _snapshot(composition.id, composition.indexes[position], total.origin, *row)
+        _snapshot(composition.id, composition.indexes[position], total.origin, row)
         for position, row in zip(positions, rows, strict=True)
     ]
 
@@ -108,13 +106,9 @@ def _snapshot(
     composition: str,
     index: Index,
     origin: Origin,
-    gain: int,
-    event_ns: int,
-    priced: int,
-    up: int,
-    down: int,
-    priced_reference: int,
+    row: tuple[int, ...],
 ) -> Snapshot:
+    gain, event_ns, priced, up, down, priced_reference = row
     value = index.reference_value + gain
     level = index.divisor.level(value)
     change = level - index.reference_level
@@ -135,9 +129,7 @@ def _snapshot(
         up=up,
         down=down,
         unchanged=priced - up - down,
-        coverage=divide_half_even(
-            priced_reference * 10**COVERAGE_DECIMALS, index.reference_value
-        ),
+        coverage=divide_half_even(priced_reference * 10**COVERAGE_DECIMALS, index.reference_value),
     )
 
 

@@ -132,7 +132,9 @@ def read_universe(
             continue
         instruments.append(instrument)
     if len(instruments) > MAX_INSTRUMENTS:
-        errors.append(f"{file}: {len(instruments)} instruments; at most {MAX_INSTRUMENTS} are possible")
+        errors.append(
+            f"{file}: {len(instruments)} instruments; at most {MAX_INSTRUMENTS} are possible"
+        )
     if not instruments and not errors:
         errors.append(f"{file}: no constituents, only a header")
     if errors:

@@ -44,9 +44,7 @@ def index_shares(definition: Definition, members: Sequence[Instrument]) -> list[
         case "capped":
             weights = _capped(definition, members)
     total = sum(member.float_shares * member.price for member in members)
-    return [
-        total * weight / member.price for weight, member in zip(weights, members, strict=True)
-    ]
+    return [total * weight / member.price for weight, member in zip(weights, members, strict=True)]
 
 
 def style_part(shares: int, growth: Decimal, style: str) -> int:

@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import faust
 from faust.types import TP
 
-from stream.index.partial import Partial
-from stream.pipeline.schemas import AsFetched, PartialSchema
+from stream.pipeline.schemas import AsFetched, Partials, PartialsSchema
 from stream.pipeline.transport import (
     MAX_PARTITION_BYTES,
     CoalescingApp,
-    FetchedBatch,
+    Fetch,
     LogRange,
 )
 from stream.settings import Settings
@@ -66,6 +64,9 @@ class App(CoalescingApp):
         """Offset to read a partition from, or None for its first retained record."""
         return self._resume_offset(tp)
 
+    def _create_directories(self) -> None:
+        """Keep nothing in files: Faust would leave a folder behind wherever it is started."""
+
     async def before_first_fetch(self, logs: Mapping[TP, LogRange]) -> None:
         """Pass on which partitions are assigned."""
         await self._on_assigned(logs)
@@ -75,8 +76,8 @@ def add_agents(
     app: App,
     settings: Settings,
     *,
-    on_batch: Callable[[FetchedBatch], Awaitable[None]],
-    on_partial: Callable[[Partial], None],
+    on_fetch: Callable[[Fetch], Awaitable[None]],
+    on_partials: Callable[[Partials], None],
 ) -> Any:
     """Declare the topics and the agents.
 
@@ -86,10 +87,10 @@ def add_agents(
         To declare them in.
     settings
         Names of the topics, and whether partials go through memory or a topic.
-    on_batch
-        Applies a batch of ticks.
-    on_partial
-        Takes a partial.
+    on_fetch
+        Applies what a fetch has brought.
+    on_partials
+        Takes partials, each of one partition.
 
     Returns
     -------
@@ -100,18 +101,17 @@ def add_agents(
     partials = (
         app.channel()
         if settings.partials == "memory"
-        else app.topic(settings.partials_topic, schema=PartialSchema())
+        else app.topic(settings.partials_topic, schema=PartialsSchema())
     )
 
     @app.agent(ticks, name="book")
-    async def book(batches: faust.Stream[FetchedBatch]) -> None:
-        async for event in batches.noack().events():
-            await on_batch(event.value)
+    async def book(fetches: Any) -> None:
+        async for event in fetches.noack().events():
+            await on_fetch(event.value)
 
     @app.agent(partials, name="aggregator")
-    async def aggregator(sums: faust.Stream[Partial | None]) -> None:
+    async def aggregator(sums: Any) -> None:
         async for event in sums.noack().events():
-            if event.value is not None:
-                on_partial(event.value)
+            on_partials(event.value)
 
     return partials

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from aiokafka.record.default_records import DefaultRecord
 from numpy.typing import NDArray
 
 from stream.index.book import Book
@@ -119,31 +121,32 @@ class Intake:
             for partition in partitions
         }
 
-    def apply(self, batch: FetchedBatch) -> Book | None:
-        """Apply a batch to its book.
+    def apply(self, batches: Sequence[FetchedBatch]) -> list[Book]:
+        """Apply the batches of a fetch to their books.
 
         Parameters
         ----------
-        batch
-            The next records of a partition; records that the book has seen already are passed over.
+        batches
+            The next records of some partitions, one batch each; records that a book has seen already are passed over.
 
         Returns
         -------
-        Book or None
-            The book, or None where the partition is not owned (any more).
+        list of Book
+            Those that have moved on; partitions that are not owned (any more) are left out.
         """
-        book = self.books.get(batch.partition)
-        if book is None:
-            return None
-        batch = batch.after(book.offset)
-        if batch.records:
-            recorded_ms = np.array([record.timestamp for record in batch.records], np.int64)
-            values = [record.value for record in batch.records]
-            decoded = decode_messages(values, recorded_ms, self._symbols)
-            self._apply_decoded(book, decoded, batch)
-            self._observe_age(book.origin, decoded.ticks)
-        book.offset = max(book.offset, batch.next_offset)
-        return book
+        parts: list[_Part] = []
+        records: list[DefaultRecord] = []
+        for batch in batches:
+            book = self.books.get(batch.partition)
+            if book is not None:
+                first = len(records)
+                records += batch.after(book.offset).records
+                parts.append(_Part(book, batch, first, len(records)))
+        if records:
+            self._apply_records(parts, records)
+        for part in parts:
+            part.book.offset = max(part.book.offset, part.batch.next_offset)
+        return [part.book for part in parts]
 
     def _observe_age(self, origin: Origin, ticks: Ticks) -> None:
         # A simulated market has its own clock: there, the record's timestamp says when the tick was sent.
@@ -155,24 +158,47 @@ class Intake:
         for book in self.books.values():
             book.refuse(rows)
 
-    def _apply_decoded(self, book: Book, decoded: Decoded, batch: FetchedBatch) -> None:
-        for _, control in decoded.controls:
-            _obey(book, control)
-        verdict = book.apply(decoded.ticks)
-        counts = np.bincount(verdict, minlength=len(Verdict))
+    def _apply_records(self, parts: Sequence[_Part], records: Sequence[DefaultRecord]) -> None:
+        """Decode the records of all partitions together, then apply to each book its own."""
+        recorded_ms = np.array([record.timestamp for record in records], np.int64)
+        decoded = decode_messages([record.value for record in records], recorded_ms, self._symbols)
+        edges = np.searchsorted(decoded.message, [part.first for part in parts] + [len(records)])
+        verdicts = []
+        for part, start, stop in zip(parts, edges[:-1], edges[1:], strict=True):
+            for number, control in decoded.controls:
+                if part.first <= number < part.last:
+                    _obey(part.book, control)
+            verdicts.append(part.book.apply(decoded.ticks.take(slice(start, stop))))
+        verdict = np.concatenate(verdicts)
+        self._observe_age(max(part.book.origin for part in parts), decoded.ticks)
+        if self._count(decoded, verdict):
+            self._bury(parts, records, decoded, verdict)
+
+    def _count(self, decoded: Decoded, verdict: NDArray[np.uint8]) -> bool:
+        """Count what became of the ticks, and tell whether any was refused."""
         account = self.account
         account.ticks += len(verdict) + len(decoded.malformed)
-        account.applied += int(counts[Verdict.APPLIED])
-        account.unknown_conditions += decoded.unknown_conditions
-        if counts[Verdict.APPLIED] == len(verdict) and not decoded.malformed:
-            return
+        if decoded.unknown_conditions:
+            account.unknown_conditions += decoded.unknown_conditions
+        if decoded.malformed:
+            account.refused[MALFORMED] += len(decoded.malformed)
+        elif not verdict.any():
+            account.applied += len(verdict)
+            return False
+        counts = np.bincount(verdict, minlength=len(Verdict)).tolist()
+        account.applied += counts[Verdict.APPLIED]
         for refused in Verdict:
             if refused is not Verdict.APPLIED and counts[refused]:
-                account.refused[refused.reason] += int(counts[refused])
-        account.refused[MALFORMED] += len(decoded.malformed)
-        self._bury(decoded, verdict, batch)
+                account.refused[refused.reason] += counts[refused]
+        return True
 
-    def _bury(self, decoded: Decoded, verdict: NDArray[np.uint8], batch: FetchedBatch) -> None:
+    def _bury(
+        self,
+        parts: Sequence[_Part],
+        records: Sequence[DefaultRecord],
+        decoded: Decoded,
+        verdict: NDArray[np.uint8],
+    ) -> None:
         dead = np.flatnonzero(np.isin(verdict, DEAD_LETTER_VERDICTS))
         n = len(decoded.malformed) + len(dead)
         room = self._dead_letters.admit(n, now=time.monotonic())
@@ -181,19 +207,30 @@ class Intake:
         for i in dead[: room - len(faults)]:
             faults.append(Malformed(int(decoded.message[i]), int(decoded.element[i]), ""))
             reasons.append(Verdict(verdict[i]).reason)
+        lasts = [part.last for part in parts]
         for fault, reason in zip(faults, reasons, strict=True):
-            record = batch.records[fault.message]
+            record = records[fault.message]
             letter = DeadLetter(
                 key=record.key,
                 value=record.value or b"",
                 reason=reason,
                 detail=fault.detail,
                 topic=self._topic,
-                partition=batch.partition,
+                partition=parts[bisect_right(lasts, fault.message)].batch.partition,
                 offset=record.offset,
                 element=fault.element,
             )
             self._dead_letters.add(letter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A partition's share of the records of a fetch: from `first` up to, not including, `last`."""
+
+    book: Book
+    batch: FetchedBatch
+    first: int
+    last: int
 
 
 def _obey(book: Book, control: Control) -> None:

@@ -11,7 +11,7 @@ from stream.index.partial import Partial
 from stream.wire import partials
 
 
-class AsFetched(faust.Schema):
+class AsFetched(faust.Schema[Any, Any]):
     """Hands on what the transport delivers."""
 
     def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
@@ -31,16 +31,21 @@ class AsFetched(faust.Schema):
         return value, headers
 
 
-class PartialSchema(AsFetched):
-    """Partials on their topic; records of other kinds, such as claims, become None."""
+#: What travels from books to the aggregator: partials of one partition each.
+Partials = tuple[Partial, ...]
 
-    def loads_value(self, app: Any, message: Any, **_: Any) -> Partial | None:
-        """Read a partial, or None where the record is none that this version knows."""
+
+class PartialsSchema(AsFetched):
+    """Partials on their topic, one a record; records of other kinds, such as claims, hold none."""
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Partials:
+        """Read a record; one that this version does not know holds no partial."""
         try:
-            return partials.decode(message.value) if message.value else None
+            return (partials.decode(message.value),) if message.value else ()
         except WireError:
-            return None
+            return ()
 
     def dumps_value(self, app: Any, value: Any, *, headers: Any, **_: Any) -> tuple[Any, Any]:
-        """Write a partial; bytes stay as they are."""
-        return (partials.encode(value) if isinstance(value, Partial) else value), headers
+        """Write the one partial of a record."""
+        (partial,) = value
+        return partials.encode(partial), headers

@@ -1,7 +1,7 @@
-"""The coalescing transport: Faust sees one message for each fetch of a tick partition, not one for each record.
+"""The coalescing transport: Faust sees one message for each fetch of tick partitions, not one for each record.
 
-Faust spends about 0.1 ms on every message it hands to an agent, whatever the agent does. So the records of a fetch travel as
-one message, whose value is a `FetchedBatch` and whose offset is that of its last record. Three parts of Faust then need to
+Faust spends about 0.1 ms on every message it hands to an agent, whatever the agent does. So all records of a fetch travel as
+one message, whose value is a `Fetch`, under the name of the first partition in it. Three parts of Faust then need to
 know better, for these topics only:
 
 - records come straight from aiokafka's record batches, without a `ConsumerRecord` for each;
@@ -29,11 +29,11 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
 
-#: Records of one message at most, so that a batch of single ticks does not hold the loop for more than some 10 ms.
+#: Records of one fetch at most, so that a batch of single ticks does not hold the loop for more than some 10 ms.
 MAX_RECORDS = 8_192
 
-#: Bytes that a broker may return in one fetch, for one partition and in all (a single larger record still comes). Frames need
-#: large fetches, as each costs a round trip; memory wants them small.
+#: Bytes that a broker may return in one fetch, for one partition and in all (a single larger record still comes). Frames
+#: need large fetches, as each costs a round trip; memory wants them small.
 MAX_PARTITION_BYTES = 4 * 1024 * 1024
 MAX_FETCH_BYTES = 16 * 1024 * 1024
 
@@ -44,8 +44,8 @@ class FetchedBatch:
 
     Attributes
     ----------
-    partition
-        Of the topic.
+    tp
+        Topic and partition.
     records
         aiokafka's records, in the order of the log: `offset`, `key`, `value`, `timestamp` in ms.
     next_offset
@@ -54,15 +54,33 @@ class FetchedBatch:
         End of the log, as the broker told with this fetch.
     """
 
-    partition: int
+    tp: TP
     records: list[DefaultRecord]
     next_offset: int
     highwater: int
+
+    @property
+    def partition(self) -> int:
+        """Number of the partition."""
+        return int(self.tp.partition)
 
     def after(self, offset: int) -> FetchedBatch:
         """Give the part of the batch at and beyond an offset."""
         first = bisect_left(self.records, offset, key=attrgetter("offset"))
         return replace(self, records=self.records[first:]) if first else self
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What one fetch has brought: the value of the one message that Faust sees.
+
+    Attributes
+    ----------
+    batches
+        One for each partition that had records; Faust takes the message for one of the first.
+    """
+
+    batches: tuple[FetchedBatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +150,7 @@ def drain(result: FetchResult, *, limit: int = MAX_RECORDS) -> FetchedBatch | No
     if not found:
         return None
     highwater = result._assignment.state_value(tp).highwater
-    return FetchedBatch(tp.partition, found, position, highwater)
+    return FetchedBatch(TP(tp.topic, tp.partition), found, position, highwater)
 
 
 class LoopConsumer(driver.AIOKafkaConsumerThread):
@@ -142,7 +160,9 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
     was most of the latency (`docs/performance.md`).
     """
 
-    def __init__(self, consumer: driver.Consumer, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
+    def __init__(
+        self, consumer: driver.Consumer, *, loop: asyncio.AbstractEventLoop, **kwargs: Any
+    ) -> None:
         super().__init__(consumer, loop=loop, thread_loop=loop, **kwargs)
         self._serving: asyncio.Task[None] | None = None
 
@@ -192,12 +212,12 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
                     return fetched
                 await _wait_for_records(fetcher, left)
 
-    def _take(
-        self, fetcher: Any, active: set[TP], max_records: int | None
-    ) -> dict[TP, list[Any]]:
+    def _take(self, fetcher: Any, active: set[TP], max_records: int | None) -> dict[TP, list[Any]]:
         """Take everything that is buffered, as aiokafka's `Fetcher.fetched_records` does."""
         coalesced = self.app.coalesced  # type: ignore[attr-defined]
         fetched: dict[TP, list[Any]] = {}
+        batches: list[FetchedBatch] = []
+        n_records = 0
         for tp in list(fetcher._records):
             if active and tp not in active:
                 if not fetcher._subscriptions.is_assigned(tp):
@@ -205,7 +225,7 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
                 continue
             result = fetcher._records[tp]
             if type(result) is not FetchResult:
-                if fetched:
+                if fetched or batches:
                     break
                 # Forget the error, so that the partition can be fetched again.
                 del fetcher._records[tp]
@@ -213,15 +233,21 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
                 result.check_raise()
                 continue
             if tp.topic in coalesced:
-                batch = drain(result)
-                records: list[Any] = [] if batch is None else [batch]
+                batch = drain(result, limit=MAX_RECORDS - n_records)
+                if batch is not None:
+                    batches.append(batch)
+                    n_records += len(batch.records)
             else:
                 records = result.getall(max_records)
+                if records:
+                    fetched[tp] = records
             if not result.has_more():
                 del fetcher._records[tp]
                 fetcher._notify(fetcher._wait_consume_future)
-            if records:
-                fetched[tp] = records
+            if n_records >= MAX_RECORDS:
+                break
+        if batches:
+            fetched[batches[0].tp] = [Fetch(tuple(batches))]
         return fetched
 
 
@@ -243,17 +269,18 @@ class Consumer(driver.Consumer):
         return LoopConsumer(self, loop=self.loop, beacon=self.beacon)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        if not isinstance(record, FetchedBatch):
+        if not isinstance(record, Fetch):
             return super()._to_message(tp, record)
+        first = record.batches[0]
         return ConsumerMessage(
             tp.topic,
             tp.partition,
-            record.next_offset - 1,
-            record.records[-1].timestamp / 1000.0,
+            first.next_offset - 1,
+            first.records[-1].timestamp / 1000.0,
             0,
             [],
             None,
-            record,
+            record,  # type: ignore[arg-type]  # the point of this transport
             None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,

@@ -12,15 +12,15 @@ from faust.types import TP
 from stream.errors import FencedError, ServiceError
 from stream.index.aggregate import Aggregator
 from stream.index.composition import Composition
-from stream.index.partial import Partial
 from stream.pipeline.app import App, add_agents
 from stream.pipeline.dead_letters import DeadLetters
 from stream.pipeline.intake import Intake
-from stream.pipeline.topics import ensure_topics
-from stream.pipeline.transport import FetchedBatch, LogRange
+from stream.pipeline.schemas import Partials
+from stream.pipeline.transport import Fetch, LogRange
 from stream.publish.publisher import Publisher
 from stream.publish.redis import RedisSink
 from stream.settings import Settings
+from stream.topics import ensure_topics
 from stream.wire import names
 from stream.wire.snapshots import encode_price
 
@@ -98,7 +98,7 @@ class Worker:
             worker_id=worker_id,
         )
         self._partials: Any = add_agents(
-            self._app, settings, on_batch=self._on_batch, on_partial=self._on_partial
+            self._app, settings, on_fetch=self._on_fetch, on_partials=self._on_partials
         )
         self._assigned: set[TP] = set()
         self._catch_up: dict[int, int] = {}
@@ -180,7 +180,7 @@ class Worker:
         finally:
             asked.cancel()
 
-    async def _ended(self, task: asyncio.Task[None]) -> None:
+    async def _ended(self, task: asyncio.Task[Any]) -> None:
         """Take over where a task has ended, which none does by itself."""
         del self._tasks[task.get_name()]
         try:
@@ -213,7 +213,9 @@ class Worker:
         return book.offset if book is not None and tp.topic == self.settings.ticks_topic else None
 
     async def _on_assigned(self, logs: Mapping[TP, LogRange]) -> None:
-        ticks = {tp.partition: log for tp, log in logs.items() if tp.topic == self.settings.ticks_topic}
+        ticks = {
+            tp.partition: log for tp, log in logs.items() if tp.topic == self.settings.ticks_topic
+        }
         new = ticks.keys() - self.intake.books.keys()
         self.intake.own(ticks)
         self._catch_up = {p: self._catch_up.get(p, ticks[p].end) for p in ticks}
@@ -221,7 +223,9 @@ class Worker:
             self.intake.books[partition].offset = ticks[partition].start
             self._catch_up[partition] = ticks[partition].end
             self._mark(partition)
-        self._mirrored_ts = {p: ts for p, ts in self._mirrored_ts.items() if p in ticks and p not in new}
+        self._mirrored_ts = {
+            p: ts for p, ts in self._mirrored_ts.items() if p in ticks and p not in new
+        }
         self.lag = {p: max(ticks[p].end - self.intake.books[p].offset, 0) for p in ticks}
         if set(logs) != self._assigned:
             log.info("partitions_assigned ticks=%s", sorted(ticks))
@@ -236,12 +240,13 @@ class Worker:
         else:
             self._resign()
 
-    async def _on_batch(self, batch: FetchedBatch) -> None:
+    async def _on_fetch(self, fetch: Fetch) -> None:
         self._observe_batch()
-        book = self.intake.apply(batch)
-        if book is not None:
-            self.lag[batch.partition] = max(batch.highwater - book.offset, 0)
-            self._mark(batch.partition)
+        for book in self.intake.apply(fetch.batches):
+            self._mark(book.partition)
+        for batch in fetch.batches:
+            if batch.partition in self.lag:
+                self.lag[batch.partition] = max(batch.highwater - batch.next_offset, 0)
         # A backlog never leaves the queue empty, so the loop must be given its turn here.
         await asyncio.sleep(0)
 
@@ -258,16 +263,26 @@ class Worker:
             await self._something_moved.wait()
             self._something_moved.clear()
             moved, self._moved = self._moved, set()
-            for partition in sorted(moved):
-                book = self.intake.books.get(partition)
-                if book is not None and (self.settings.publish_backlog or self._caught_up(partition)):
-                    await self._partials.send(key=str(partition).encode(), value=book.partial())
+            ready = tuple(
+                book.partial()
+                for partition in sorted(moved)
+                if (book := self.intake.books.get(partition)) is not None
+                and (self.settings.publish_backlog or self._caught_up(partition))
+            )
+            if self.settings.partials == "memory" and ready:
+                await self._partials.send(value=ready)
+            elif ready:
+                for partial in ready:
+                    # One a record, so that compaction keeps the newest of each partition.
+                    (partition,) = partial.offsets
+                    await self._partials.send(key=str(partition).encode(), value=(partial,))
             await asyncio.sleep(self.settings.cadence_ms / 1000)
 
-    def _on_partial(self, partial: Partial) -> None:
+    def _on_partials(self, partials: Partials) -> None:
         assert self.aggregator is not None
         before = len(self.aggregator.contested)
-        if self.aggregator.add(partial) and self.publisher is not None:
+        taken = [self.aggregator.add(partial) for partial in partials]
+        if any(taken) and self.publisher is not None:
             self.publisher.wake()
         if len(self.aggregator.contested) > before:
             rows = self.aggregator.contested
@@ -320,7 +335,9 @@ class Worker:
             if not len(rows):
                 continue
             ts = book.ts.copy()
-            prices = {symbols[r]: encode_price(int(book.price[r]), int(ts[r])) for r in rows.tolist()}
+            prices = {
+                symbols[r]: encode_price(int(book.price[r]), int(ts[r])) for r in rows.tolist()
+            }
             try:
                 await self._sink.mirror_prices(prices)
             except ServiceError as error:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream.errors import ServiceError
 from stream.index.aggregate import Aggregator, changed
-from stream.index.partial import NO_EVENT, Partial
+from stream.index.partial import Partial
 from stream.index.snapshot import Snapshot, snapshots
 from stream.publish.redis import Message
 from stream.wire.snapshots import encode_heartbeat, encode_published

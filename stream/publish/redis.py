@@ -167,7 +167,7 @@ class RedisSink:
             Where Redis is away.
         """
         try:
-            await self._redis.hset(self._names.prices, mapping=dict(prices))  # type: ignore[arg-type,misc]
+            await self._redis.hset(self._names.prices, mapping=dict(prices))  # type: ignore[arg-type]
         except (RedisError, OSError, TimeoutError) as error:
             raise ServiceError(f"Redis: {error}") from error
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KAFKA_VERSION = "4.3.1"
 
+_INT32 = 4
 _PROBE_S = 1.0
 _NODE = 1
 
@@ -270,8 +271,8 @@ def _is_registered(port: int, cluster: str) -> bool:
         connection.sendall(struct.pack(">i", len(request)) + request)
         with connection.makefile("rb") as replies:
             prefix = replies.read(4)
-            reply = replies.read(*struct.unpack(">i", prefix)) if len(prefix) == 4 else b""
-    if len(reply) < 8:
+            reply = replies.read(*struct.unpack(">i", prefix)) if len(prefix) == _INT32 else b""
+    if len(reply) < 2 * _INT32:
         return False
     _, n_brokers = struct.unpack_from(">ii", reply)
     # The id of the cluster tells our broker from another that had the port before.

@@ -39,7 +39,7 @@ def decode(message: bytes) -> Control:
     """
     try:
         return _decode(message[len(MAGIC) :])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise WireError(f"control record: {error}") from error
 
 

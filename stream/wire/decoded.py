@@ -45,7 +45,7 @@ class Decoded:
     malformed
         What could not be read; each counts as one tick.
     controls
-        Control records, each with the number of ticks before it.
+        Control records, each with the position of its message.
     unknown_conditions
         How often each sale condition came that is not in the table.
     """
@@ -64,11 +64,9 @@ def concatenate(parts: Sequence[Decoded]) -> Decoded:
         return parts[0]
     controls: list[tuple[int, Control]] = []
     unknown: Counter[str] = Counter()
-    before = 0
     for part in parts:
-        controls += [(before + n, control) for n, control in part.controls]
+        controls += part.controls
         unknown += part.unknown_conditions
-        before += len(part.ticks)
     names = ("row", "price", "ts", "seq", "cond", "kind", "recorded")
     columns = [np.concatenate([getattr(part.ticks, name) for part in parts]) for name in names]
     return Decoded(

@@ -84,7 +84,9 @@ def decode(
         for i in np.flatnonzero(~good)
     ]
     whole = np.flatnonzero(good)
-    record = np.frombuffer(b"".join([messages[i][HEADER.itemsize :] for i in whole]), RECORD)
+    record = np.frombuffer(
+        b"".join([messages[i][HEADER.itemsize :] for i in whole.tolist()]), RECORD
+    )
     if len(record) == 0:
         return no_ticks(malformed)
     count = header["count"][whole].astype(np.int64)

@@ -69,7 +69,7 @@ def _controls(
     decoded = _none([], recorded_ms, symbols)
     for number, message in enumerate(messages):
         try:
-            decoded.controls.append((0, control.decode(message)))
+            decoded.controls.append((number, control.decode(message)))
         except WireError as error:
             decoded.malformed.append(Malformed(number, None, str(error)))
     return decoded
@@ -97,6 +97,6 @@ def _shifted(part: Decoded, by: int) -> Decoded:
         part.message + by,
         part.element,
         [Malformed(fault.message + by, fault.element, fault.detail) for fault in part.malformed],
-        part.controls,
+        [(number + by, control) for number, control in part.controls],
         part.unknown_conditions,
     )

@@ -36,7 +36,14 @@ NS_PER_MS = 1_000_000
 
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
 _KindName = Literal[
-    "trade", "cancel", "correction", "quote_mid", "halt", "resume", "official_open", "official_close"
+    "trade",
+    "cancel",
+    "correction",
+    "quote_mid",
+    "halt",
+    "resume",
+    "official_open",
+    "official_close",
 ]
 _KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 
@@ -152,8 +159,15 @@ def decode(
                 texts.append(text)
                 message_of.append(number)
                 element_of.append(position)
-    message, element = np.array(message_of, np.int64), np.array(element_of, np.int64)
-    return _columns(ticks, texts, message, element, recorded_ms, symbols, malformed)
+    return _columns(
+        ticks,
+        texts,
+        np.array(message_of, np.int64),
+        np.array(element_of, np.int64),
+        recorded_ms,
+        symbols,
+        malformed,
+    )
 
 
 def _columns(
@@ -193,7 +207,9 @@ def _columns(
 
 def _fault(tick: JsonTick) -> str:
     if not valid_symbol(tick.symbol):
-        return f"Expected 1 to 8 printable ASCII characters, got {tick.symbol[:32]!r} - at `$.symbol`"
+        return (
+            f"Expected 1 to 8 printable ASCII characters, got {tick.symbol[:32]!r} - at `$.symbol`"
+        )
     if tick.seq > LARGEST_SEQ:
         return f"Expected `int` <= {LARGEST_SEQ} - at `$.seq`"
     return f"Expected at least 0.0001, got {tick.price} - at `$.price`"
@@ -205,13 +221,15 @@ def _prices(price: NDArray[np.float64], texts: Sequence[bytes | msgspec.Raw]) ->
     The binary product decides all but the prices that lie within its error of a tie, or beyond its precision; those are
     read again as decimals.
     """
-    scaled = price * PRICE_SCALE
-    units = np.rint(scaled)
-    error = scaled * 2.0**-50 + 1e-12
-    unsure = np.flatnonzero((np.abs(np.abs(scaled - units) - 0.5) <= error) | (scaled >= 2.0**52))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = price * PRICE_SCALE
+        units = np.rint(scaled)
+        error = scaled * 2.0**-50 + 1e-12
+        near_tie = np.abs(np.abs(scaled - units) - 0.5) <= error
+    unsure = np.flatnonzero(near_tie | (scaled >= 2.0**52))
     units[unsure] = 0
     result: NDArray[np.int64] = units.astype(np.int64)
-    for i in unsure:
+    for i in unsure.tolist():
         result[i] = _exact_units(_decode_exact(texts[i]).price)
     return result
 

@@ -18,8 +18,8 @@ from stream import __version__
 from stream.cli.common import DEFAULT_KAFKA_URL, DEFAULT_REDIS_URL
 from stream.cli.main import COMMANDS, build_parser
 from stream.errors import FencedError, ServiceError
-from stream.feed.topics import TICKS_CONFIG
-from stream.pipeline.topics import DEAD_LETTERS_CONFIG, PARTIALS_CONFIG
+from stream.topics import TICKS_CONFIG
+from stream.topics import DEAD_LETTERS_CONFIG, PARTIALS_CONFIG
 from stream.publish.redis import Message, RedisSink
 from stream.services.kafka import KAFKA_VERSION
 from stream.services.ports import free_ports

@@ -22,7 +22,7 @@ from aiokafka.partitioner import murmur2
 
 from stream.errors import FileError, ServiceError
 from stream.feed.run import FeedSummary, Progress, replay, simulate
-from stream.feed.topics import count_partitions
+from stream.topics import count_partitions
 from stream.services import EmbeddedKafka
 from stream.settings import Settings
 

@@ -182,10 +182,10 @@ def test_levels_are_the_exact_quotient_rounded_once(data: st.DataObject) -> None
     for one in log:
         ledger.apply(one)
 
-    shots = [
-        snapshots(composition, [i], book.partial())[0] for i in range(len(composition.indexes))
-    ]
+    shots = snapshots(composition, range(len(composition.indexes)), book.partial())
 
+    assert snapshots(composition, [0], book.partial()) == shots[:1]
+    assert snapshots(composition, [], book.partial()) == []
     for shot, sheet, exact, figure in zip(
         shots, ledger.sheets, ledger.levels(), ledger.figures(), strict=True
     ):

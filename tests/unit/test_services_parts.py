@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.cli import services as command
+from stream.cli.common import home_folder, load_settings
 from stream.errors import ServiceError, SetupError
 from stream.services import KAFKA_VERSION, running
 from stream.services.jars import Jar, jars_in, locked_jars
@@ -226,7 +226,7 @@ def test_the_home_is_the_variable_else_the_user_data_folder(
 ) -> None:
     """CAPSTREAM_HOME decides; unset or empty, the platform does."""
     monkeypatch.setenv("CAPSTREAM_HOME", str(tmp_path))
-    assert command.default_home() == tmp_path
+    assert home_folder(load_settings(find_services=False)) == tmp_path
 
     monkeypatch.setenv("CAPSTREAM_HOME", "")
-    assert command.default_home().name == "capstream"
+    assert home_folder(load_settings(find_services=False)).name == "capstream"

@@ -1,4 +1,4 @@
-"""The ticks topic as a feed needs it: made where it is missing, and asked how far its events have come."""
+"""The topics on Kafka: made where they are missing, and asked how far their events have come (`formats.md`, Kafka)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from aiokafka.errors import (
 )
 
 from stream.errors import ServiceError
+from stream.settings import Settings
 from stream.wire.messages import decode_messages
 from stream.wire.symbols import SymbolTable
 
@@ -46,6 +47,9 @@ _UNREACHABLE = (
     NotLeaderForPartitionError,
     RequestTimedOutError,
 )
+
+PARTIALS_CONFIG: Mapping[str, str] = {"cleanup.policy": "compact"}
+DEAD_LETTERS_CONFIG: Mapping[str, str] = {"retention.ms": str(30 * _MS_PER_DAY)}
 
 _MOST_REPLICAS = 3
 _POLL_S = 0.05
@@ -88,6 +92,20 @@ def _reason(error: Exception) -> str:
     if isinstance(error, _UNREACHABLE):
         return "cannot be reached"
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+async def ensure_topics(settings: Settings) -> int:
+    """Create the topics of a worker that are missing, and give the number of tick partitions.
+
+    Raises
+    ------
+    ServiceError
+        Where Kafka cannot be reached, or does not create a topic.
+    """
+    url = settings.kafka_url
+    await ensure_topic(url, settings.partials_topic, partitions=1, config=PARTIALS_CONFIG)
+    await ensure_topic(url, settings.dead_letters_topic, partitions=1, config=DEAD_LETTERS_CONFIG)
+    return await ensure_topic(url, settings.ticks_topic, partitions=settings.partitions)
 
 
 async def ensure_topic(

@@ -1,0 +1,1 @@
+"""Workloads with permanent names, fixed seeds and asserted answers: `python -m benchmarks`."""
