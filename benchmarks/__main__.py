@@ -15,7 +15,7 @@ from typing import get_args
 from rich.console import Console
 
 from benchmarks import engine, ingest, latency, memory
-from benchmarks.contenders import Servers
+from benchmarks.contenders import Servers, pinned
 from benchmarks.processes import RunFailedError
 from benchmarks.report import Report, describe_machine
 from benchmarks.workload import Format
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = Report(console)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="capstream-bench-")))
-        machine = describe_machine()
+        machine = describe_machine(**pinned())
         try:
             servers = _servers(args, folder, stack, needs_kafka=chosen != ("engine",))
             machine["Kafka"] = "given" if args.bootstrap else KAFKA_VERSION

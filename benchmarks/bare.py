@@ -185,7 +185,7 @@ async def relay(consumer: AIOKafkaConsumer, publish: Callable[..., Any], channel
     while True:
         fetched = await consumer.getmany(timeout_ms=1_000)
         for records in fetched.values():
-            newest = max(newest, max(loads(record.value)["ts"] for record in records))
+            newest = max(newest, *(loads(record.value)["ts"] for record in records))
         if fetched:
             await publish(channel, orjson.dumps({"event_ns": newest}))
 
@@ -212,11 +212,13 @@ def main() -> None:
         figures = asyncio.run(latency(args.bootstrap, args.redis, args.rate, args.seconds))
     else:
         index = json.loads(args.index.read_text())
-        kinds = {"json": JsonLevel, "frames": FrameLevel, "fetch": Fetched}
+        kinds: dict[str, Callable[..., JsonLevel | FrameLevel | Fetched]] = {
+            "json": JsonLevel,
+            "frames": FrameLevel,
+            "fetch": Fetched,
+        }
         tune_collector()
-        figures = asyncio.run(
-            read(args.bootstrap, args.topic, args.ticks, kinds[args.what](index))
-        )
+        figures = asyncio.run(read(args.bootstrap, args.topic, args.ticks, kinds[args.what](index)))
     print(json.dumps(figures))
 
 

@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bytewax.operators as op
+import bytewax.operators as op  # type: ignore[import-not-found]
 import orjson
-from bytewax.connectors.kafka import KafkaSource
-from bytewax.dataflow import Dataflow
-from bytewax.testing import TestingSink, run_main
+from bytewax.connectors.kafka import KafkaSource  # type: ignore[import-not-found]
+from bytewax.dataflow import Dataflow  # type: ignore[import-not-found]
+from bytewax.testing import TestingSink, run_main  # type: ignore[import-not-found]
 
 CADENCE_S = 0.1
 

@@ -20,6 +20,7 @@ from stream.index.composition import Composition
 CODE = "US3000"
 
 HERE = Path(__file__).parent
+REQUIREMENTS = HERE / "requirements.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def bytewax(python: Path, *arguments: str) -> Contender:
 
 def bytewax_python(report: Report) -> Path | None:
     """Find or make the environment that holds bytewax; None, with a note, where it cannot be installed."""
-    requirements = HERE / "requirements.txt"
+    requirements = REQUIREMENTS
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:8]
     folder = platformdirs.user_cache_path("capstream") / "bench-venv" / f"py{version}-{digest}"
@@ -106,6 +107,12 @@ def bytewax_python(report: Report) -> Path | None:
         return None
     ready.touch()
     return python
+
+
+def pinned() -> dict[str, str]:
+    """Give the versions of bytewax and its Kafka client."""
+    pins = (line.partition("==") for line in REQUIREMENTS.read_text().splitlines())
+    return {name: version for name, _, version in pins if name in ("bytewax", "confluent-kafka")}
 
 
 def write_index(composition: Composition, path: Path) -> None:

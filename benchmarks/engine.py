@@ -1,11 +1,11 @@
 """`engine/*`: the engine without servers, and the design decisions in numbers.
 
-    engine/book       ticks into a book, a partial after every batch (`capstream bench engine`)
-    engine/decode     JSON: msgspec into typed ticks against orjson into dictionaries
-    engine/drain      a fetch: records straight from its batches against a ConsumerRecord for each
-    engine/order      a batch with one tick out of order, which must be sorted, against one in order
-    engine/sort       sorting by row: 16-bit keys, for which numpy has a radix sort, against 32-bit keys
-    engine/publish    all indexes to Redis: one script call against redis-py's MULTI of three commands each
+- `engine/book`: ticks into a book, a partial after every batch (`capstream bench engine`)
+- `engine/decode`: JSON by msgspec into typed ticks, against orjson into dictionaries
+- `engine/drain`: a fetch, records straight from its batches, against a ConsumerRecord for each
+- `engine/order`: a batch in order, against one with a tick out of order, which must be sorted
+- `engine/sort`: sorting by row with 16-bit keys, for which numpy has a radix sort, against 32-bit keys
+- `engine/publish`: all indexes to Redis in one script call, against redis-py's MULTI of three commands each
 """
 
 from __future__ import annotations
@@ -146,7 +146,14 @@ def _fetched(log: bytes) -> FetchResult:
     )
     assignment = SimpleNamespace(active=True, state_value=lambda _tp: state)
     records = PartitionRecords(
-        tp, MemoryRecords(log), None, 0, None, None, check_crcs=True, isolation_level=READ_UNCOMMITTED
+        tp,
+        MemoryRecords(log),
+        None,
+        0,
+        None,
+        None,
+        check_crcs=True,
+        isolation_level=READ_UNCOMMITTED,
     )
     return FetchResult(tp, assignment=assignment, partition_records=records, backoff=0)
 

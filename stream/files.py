@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -39,7 +40,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise FileError(
             f"{path}: expected UTF-8, found {error.object[error.start]:#04x}"
         ) from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise FileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 

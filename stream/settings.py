@@ -7,10 +7,10 @@ one cannot be mistaken for a default.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,6 +19,9 @@ from stream.session.hours import RegularHours
 from stream.wire import names
 
 PREFIX = "CAPSTREAM_"
+
+#: redis-py takes a password from the query, too.
+_QUERY_PASSWORD = re.compile(r"(?i)([?&]password=)[^&#]*")
 
 Partials = Literal["memory", "topic"]
 
@@ -94,7 +97,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     def __post_init__(self) -> None:
-        RegularHours.parse(self.regular_hours)
+        try:
+            RegularHours.parse(self.regular_hours)
+        except SettingsError as error:
+            raise SettingsError(f"{variable('regular_hours')}: {error}") from error
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self.shown().items())
@@ -148,8 +154,13 @@ def mask_password(url: str) -> str:
     >>> mask_password("redis://user:secret@10.0.0.1:6379/0")
     'redis://user:********@10.0.0.1:6379/0'
     """
-    password = urlsplit(url).password
-    return url if not password else url.replace(f":{password}@", ":********@", 1)
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    # Not urlsplit: a password with characters that should have been encoded must be hidden too.
+    user_info, at, host = rest.rpartition("@")
+    user, colon, _ = user_info.partition(":")
+    if at and colon:
+        rest = f"{user}:********@{host}"
+    return scheme + separator + _QUERY_PASSWORD.sub(r"\1********", rest)
 
 
 def read_settings(environment: Mapping[str, str], **overrides: Any) -> Settings:

@@ -30,6 +30,8 @@ STEP_S = 0.001
 WARM_UP_S = 2.0
 SEED = 20260717
 READY_WITHIN_S = 30.0
+START_WITHIN_S = 30.0
+POLL_S = 0.02
 COVERED_WITHIN_S = 5.0
 
 
@@ -143,28 +145,38 @@ async def run_client(target: Target, *, rate: int, seconds: float) -> NDArray[np
     """
     # A fresh interpreter: a forked one would share the worker's sockets and threads.
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_client_process, args=(theirs, target, rate, seconds))
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_client_process, args=(theirs, target, rate, seconds), daemon=True
+    )
     process.start()
     theirs.close()
+    within_s = START_WITHIN_S + WARM_UP_S + seconds + COVERED_WITHIN_S
     try:
-        received = await asyncio.to_thread(_receive, ours)
+        # Asked in short steps: a thread that waits without end would outlive an interrupted command.
+        deadline = time.monotonic() + within_s
+        while not ours.poll():
+            if time.monotonic() > deadline:
+                raise ServiceError(f"the client of the latency benchmark took over {within_s:g} s")
+            await asyncio.sleep(POLL_S)
+        received = ours.recv()
+    except EOFError as error:
+        raise ServiceError("the client of the latency benchmark ended without an answer") from error
     finally:
+        ours.close()
+        process.kill()
         process.join()
-    if received is None:
-        raise ServiceError("the client of the latency benchmark failed")
-    return received
-
-
-def _receive(connection: Connection) -> NDArray[np.float64] | None:
-    try:
-        return np.frombuffer(connection.recv_bytes(), np.float64)
-    except EOFError:
-        return None
+    if isinstance(received, str):
+        raise ServiceError(f"the client of the latency benchmark failed: {received}")
+    latencies: NDArray[np.float64] = received
+    return latencies
 
 
 def _client_process(connection: Connection, target: Target, rate: int, seconds: float) -> None:
-    connection.send_bytes(asyncio.run(_client(target, rate, seconds)).tobytes())
+    try:
+        connection.send(asyncio.run(_client(target, rate, seconds)))
+    except Exception as error:  # noqa: BLE001 (told to the other process, which raises it)
+        connection.send(f"{type(error).__name__}: {error}")
 
 
 async def _client(target: Target, rate: int, seconds: float) -> NDArray[np.float64]:

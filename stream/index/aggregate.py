@@ -115,7 +115,5 @@ def changed(now: Partial, before: Partial | None) -> NDArray[np.int64]:
     """
     if before is None or before.origin != now.origin or before.composition != now.composition:
         return np.arange(len(now.value), dtype=np.int64)
-    differs = now.event_ns != before.event_ns
-    for name in ("value", "priced", "up", "down"):
-        differs |= getattr(now, name) != getattr(before, name)
-    return np.flatnonzero(differs)
+    differs = (now.columns != before.columns).any(axis=0)
+    return np.flatnonzero(differs | (now.event_ns != before.event_ns))

@@ -6,7 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.index.composition import Composition
-from stream.index.partial import NO_EVENT, Origin, Partial
+from stream.index.partial import (
+    DOWN,
+    N_COLUMNS,
+    NO_EVENT,
+    PRICED,
+    PRICED_REFERENCE,
+    UP,
+    VALUE,
+    Origin,
+    Partial,
+)
 from stream.index.ticks import REGULAR_HOURS_CONDITIONS, Kind, Ticks, Verdict
 from stream.session.hours import RegularHours
 
@@ -47,15 +57,12 @@ class Book:
     """
 
     __slots__ = (
-        "_down",
+        "_columns",
         "_event_ns",
         "_hours",
         "_marked",
-        "_priced",
-        "_priced_reference",
         "_refused",
-        "_up",
-        "_value",
+        "_touched",
         "_valued_price",
         "_valued_ts",
         "composition",
@@ -77,20 +84,19 @@ class Book:
         self.ts = np.full(n_rows, NO_EVENT, np.int64)
         self.seq = np.zeros(n_rows, np.uint64)
         self._hours = hours
-        self._refused = np.zeros(n_rows, bool)
+        self._refused: NDArray[np.bool_] | None = None
         # The running integers stand for these prices; rows that have moved since are marked.
         self._valued_price = self.price.copy()
         self._valued_ts = self.ts.copy()
         self._marked = np.zeros(n_rows, bool)
-        self._value = np.zeros(n_indexes, np.int64)
-        self._priced = np.zeros(n_indexes, np.int64)
-        self._up = np.zeros(n_indexes, np.int64)
-        self._down = np.zeros(n_indexes, np.int64)
-        self._priced_reference = np.zeros(n_indexes, np.int64)
+        self._columns = np.zeros((N_COLUMNS, n_indexes), np.int64)
+        self._touched = np.packbits(self._marked)
         self._event_ns = np.full(n_indexes, NO_EVENT, np.int64)
 
     def refuse(self, rows: NDArray[np.int64]) -> None:
         """Refuse further ticks of these rows: their symbols stand on another partition too (law 7)."""
+        if self._refused is None:
+            self._refused = np.zeros(len(self.price), bool)
         self._refused[rows] = True
 
     def apply(self, ticks: Ticks) -> NDArray[np.uint8]:
@@ -110,12 +116,11 @@ class Book:
         -----
         O(n) for ticks in order of time, O(n log n) where ticks of one symbol are out of order.
         """
+        if self._all_pass(ticks):
+            return self._settle(ticks)
         verdict = self._screen(ticks)
-        if verdict.any():
-            good = np.flatnonzero(verdict == Verdict.APPLIED)
-            verdict[good] = self._settle(ticks.take(good))
-        else:
-            verdict = self._settle(ticks)
+        good = np.flatnonzero(verdict == Verdict.APPLIED)
+        verdict[good] = self._settle(ticks.take(good))
         return verdict
 
     def partial(self) -> Partial:
@@ -130,13 +135,9 @@ class Book:
             composition=self.composition.id,
             offsets={self.partition: self.offset},
             origin=self.origin,
-            value=self._value.copy(),
-            priced=self._priced.copy(),
-            up=self._up.copy(),
-            down=self._down.copy(),
-            priced_reference=self._priced_reference.copy(),
+            columns=self._columns.copy(),
             event_ns=self._event_ns.copy(),
-            touched=np.packbits(self.ts != NO_EVENT),
+            touched=self._touched,
         )
 
     def rows_newer_than(self, ts: NDArray[np.int64] | None) -> NDArray[np.int64]:
@@ -162,6 +163,21 @@ class Book:
         fresh._marked = self.ts != NO_EVENT
         return fresh.partial()
 
+    def _all_pass(self, ticks: Ticks) -> bool:
+        """Tell in few steps whether `_screen` would refuse none of the ticks: nearly always so."""
+        if len(ticks) == 0 or self._refused is not None:
+            return False
+        # An unknown row, -1, looks up some other instrument here; it is doubtful all the same.
+        doubtful = ticks.price > self.composition.highest_price[ticks.row]
+        doubtful |= ticks.row < 0
+        doubtful |= ticks.kind != Kind.TRADE
+        doubtful |= (ticks.cond & _NOT_ELIGIBLE) != 0
+        doubtful |= ticks.ts > ticks.recorded + FUTURE_TOLERANCE_NS
+        if np.count_nonzero(doubtful):
+            return False
+        first, last = np.minimum.reduce(ticks.ts), np.maximum.reduce(ticks.ts)
+        return self._hours.covers(int(first), int(last))
+
     def _screen(self, ticks: Ticks) -> NDArray[np.uint8]:
         """Judge each tick by itself; where several reasons apply, the first of `Verdict` counts."""
         verdict = np.zeros(len(ticks), np.uint8)
@@ -183,7 +199,7 @@ class Book:
         verdict[ticks.ts > ticks.recorded + FUTURE_TOLERANCE_NS] = Verdict.FUTURE
         if not known.all():
             verdict[~known] = Verdict.UNKNOWN_SYMBOL
-        if self._refused.any():
+        if self._refused is not None:
             verdict[known & self._refused[row]] = Verdict.WRONG_PARTITION
         return verdict
 
@@ -200,7 +216,7 @@ class Book:
         # A tick without a number leaves the highest number of its instant in force.
         seq = np.where(tie & (ticks.seq == 0), newest_seq, ticks.seq)
         row, price, ts = ticks.row, ticks.price, ticks.ts
-        if late.any():
+        if np.count_nonzero(late):
             verdict[late] = Verdict.OLDER
             verdict[late & tie & (ticks.seq == newest_seq)] = Verdict.DUPLICATE
             good = ~late
@@ -222,7 +238,7 @@ class Book:
         membership, nth = memberships.of_rows(rows)
         index = memberships.index[membership]
         gain = self.price[rows] - self._valued_price[rows]
-        np.add.at(self._value, index, gain[nth] * memberships.shares[membership])
+        np.add.at(self._columns[VALUE], index, gain[nth] * memberships.shares[membership])
         np.maximum.at(self._event_ns, index, self.ts[rows][nth])
         self._count(rows, index, membership, nth)
         self._valued_price[rows] = self.price[rows]
@@ -236,19 +252,20 @@ class Book:
         nth: NDArray[np.int64],
     ) -> None:
         reference = self.composition.reference_price[rows]
-        now, before = self.price[rows], self._valued_price[rows]
-        for count, gain in (
-            (self._up, (now > reference).astype(np.int64) - (before > reference)),
-            (self._down, (now < reference).astype(np.int64) - (before < reference)),
-        ):
-            if gain.any():
-                np.add.at(count, index, gain[nth])
+        now = np.sign(self.price[rows] - reference)
+        before = np.sign(self._valued_price[rows] - reference)
+        if np.count_nonzero(now != before):
+            rose = (now > 0).astype(np.int64) - (before > 0)
+            fell = (now < 0).astype(np.int64) - (before < 0)
+            np.add.at(self._columns[UP], index, rose[nth])
+            np.add.at(self._columns[DOWN], index, fell[nth])
         first = self._valued_ts[rows] == NO_EVENT
-        if first.any():
+        if np.count_nonzero(first):
             of_first = first[nth]
-            np.add.at(self._priced, index, of_first.astype(np.int64))
+            np.add.at(self._columns[PRICED], index, of_first.astype(np.int64))
             reference_value = self.composition.memberships.reference[membership]
-            np.add.at(self._priced_reference, index[of_first], reference_value[of_first])
+            np.add.at(self._columns[PRICED_REFERENCE], index[of_first], reference_value[of_first])
+            self._touched = np.packbits(self.ts != NO_EVENT)
 
 
 def _in_order(ts: NDArray[np.int64], seq: NDArray[np.uint64]) -> bool:
@@ -256,9 +273,9 @@ def _in_order(ts: NDArray[np.int64], seq: NDArray[np.uint64]) -> bool:
 
     The common case: one feed writes a partition in order of time, and numbers all of its ticks or none.
     """
-    if (ts[1:] < ts[:-1]).any():
+    if np.count_nonzero(ts[1:] < ts[:-1]):
         return False
-    return not seq.any() or bool((seq[1:] > seq[:-1]).all())
+    return not np.count_nonzero(seq) or not np.count_nonzero(seq[1:] <= seq[:-1])
 
 
 def _newest_before(

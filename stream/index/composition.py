@@ -238,6 +238,11 @@ def _index(universe: Universe, definition: Definition, rows: Sequence[int], fami
         if definition.divisor is not None
         else Divisor.from_base(reference, k=k, base_level=definition.base_level)
     )
+    level = divisor.level(reference)
+    if level == 0:
+        raise CompositionError(
+            f"index {definition.code}: its level rounds to 0: choose a higher base level or a smaller divisor"
+        )
     return Index(
         code=definition.code,
         name=definition.name,
@@ -246,7 +251,7 @@ def _index(universe: Universe, definition: Definition, rows: Sequence[int], fami
         shares=np.array(shares, dtype=np.int64),
         reference_value=reference,
         divisor=divisor,
-        reference_level=divisor.level(reference),
+        reference_level=level,
     )
 
 

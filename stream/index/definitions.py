@@ -146,6 +146,10 @@ def read_definitions(
             definitions.extend(_split(definition, entry.by, universe))
     seen: set[str] = set()
     for definition in definitions:
+        if not CODE_PATTERN.fullmatch(definition.code):
+            raise FileError(
+                f"{file}: index {definition.code!r}, made by a `by` column: expected up to 32 of A-Z 0-9 . _ -"
+            )
         if definition.code in seen:
             raise FileError(f"{file}: index {definition.code} is defined twice")
         seen.add(definition.code)

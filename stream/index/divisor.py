@@ -34,9 +34,11 @@ class Divisor:
     @classmethod
     def of(cls, value: Decimal, *, k: int) -> Divisor:
         """Prepare the division by a divisor in dollars."""
-        mantissa = int(value.scaleb(-int(value.as_tuple().exponent)))
+        _, digits, exponent = value.as_tuple()
+        # By its digits: Decimal's own operations would round to the caller's context.
+        mantissa = int("".join(map(str, digits)))
         # level = market_value * 10^-(4+k) / (mantissa * 10^exponent), counted in 10^-8 points
-        shift = LEVEL_DECIMALS - PRICE_DECIMALS - k - int(value.as_tuple().exponent)
+        shift = LEVEL_DECIMALS - PRICE_DECIMALS - k - int(exponent)
         return cls(
             value, k, format(value, "f"), 10 ** max(shift, 0), mantissa * 10 ** max(-shift, 0)
         )

@@ -23,6 +23,11 @@ class Origin(IntEnum):
     SIMULATED = 2
 
 
+#: Rows of `Partial.columns`.
+VALUE, PRICED, UP, DOWN, PRICED_REFERENCE = range(5)
+N_COLUMNS = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Partial:
     """Additive integers per index, and which part of which logs they stand for.
@@ -35,12 +40,10 @@ class Partial:
         For each partition, the offset of the next record of its log: all before it is contained.
     origin
         Of the prices.
-    value
-        int64, shape (n_indexes,): market value less the reference value, in the index's 10^-(4+k) dollar.
-    priced, up, down
-        int64, shape (n_indexes,): constituents with a price, and with one above or below the reference price.
-    priced_reference
-        int64, shape (n_indexes,): reference value of the priced constituents.
+    columns
+        int64, shape (N_COLUMNS, n_indexes), of what adds up: VALUE, market value less the reference value in the index's
+        10^-(4+k) dollar; PRICED, UP, DOWN, constituents with a price, and with one above or below the reference price;
+        PRICED_REFERENCE, reference value of the priced constituents.
     event_ns
         int64, shape (n_indexes,): event time of the newest tick in it, or NO_EVENT.
     touched
@@ -50,11 +53,7 @@ class Partial:
     composition: str
     offsets: Mapping[int, int]
     origin: Origin
-    value: NDArray[np.int64]
-    priced: NDArray[np.int64]
-    up: NDArray[np.int64]
-    down: NDArray[np.int64]
-    priced_reference: NDArray[np.int64]
+    columns: NDArray[np.int64]
     event_ns: NDArray[np.int64]
     touched: NDArray[np.uint8]
 
@@ -66,14 +65,39 @@ class Partial:
             composition=composition.id,
             offsets={},
             origin=Origin.LIVE,
-            value=np.zeros(n, np.int64),
-            priced=np.zeros(n, np.int64),
-            up=np.zeros(n, np.int64),
-            down=np.zeros(n, np.int64),
-            priced_reference=np.zeros(n, np.int64),
+            columns=np.zeros((N_COLUMNS, n), np.int64),
             event_ns=np.full(n, NO_EVENT, np.int64),
             touched=np.zeros((len(composition.universe) + 7) // 8, np.uint8),
         )
+
+    @property
+    def value(self) -> NDArray[np.int64]:
+        """Market value less the reference value, in the index's 10^-(4+k) dollar."""
+        return self._column(VALUE)
+
+    @property
+    def priced(self) -> NDArray[np.int64]:
+        """Number of constituents with a price."""
+        return self._column(PRICED)
+
+    @property
+    def up(self) -> NDArray[np.int64]:
+        """Number of constituents above their reference price."""
+        return self._column(UP)
+
+    @property
+    def down(self) -> NDArray[np.int64]:
+        """Number of constituents below their reference price."""
+        return self._column(DOWN)
+
+    @property
+    def priced_reference(self) -> NDArray[np.int64]:
+        """Reference value of the priced constituents, in the index's 10^-(4+k) dollar."""
+        return self._column(PRICED_REFERENCE)
+
+    def _column(self, number: int) -> NDArray[np.int64]:
+        column: NDArray[np.int64] = self.columns[number]
+        return column
 
     def __add__(self, other: Partial) -> Partial:
         """Add the contributions of two disjoint sets of partitions.
@@ -93,7 +117,7 @@ class Partial:
         """Tell whether every integer agrees, whatever logs they came from."""
         return all(
             np.array_equal(getattr(self, name), getattr(other, name))
-            for name in ("value", "priced", "up", "down", "priced_reference", "event_ns", "touched")
+            for name in ("columns", "event_ns", "touched")
         )
 
 
@@ -108,11 +132,7 @@ def _sum(composition: str, terms: Sequence[Partial]) -> Partial:
         composition=composition,
         offsets={p: offset for term in terms for p, offset in term.offsets.items()},
         origin=max(term.origin for term in terms),
-        value=np.add.reduce([term.value for term in terms]),
-        priced=np.add.reduce([term.priced for term in terms]),
-        up=np.add.reduce([term.up for term in terms]),
-        down=np.add.reduce([term.down for term in terms]),
-        priced_reference=np.add.reduce([term.priced_reference for term in terms]),
+        columns=np.add.reduce([term.columns for term in terms]),
         event_ns=np.maximum.reduce([term.event_ns for term in terms]),
         touched=np.bitwise_or.reduce([term.touched for term in terms]),
     )

@@ -87,18 +87,14 @@ def snapshots(composition: Composition, positions: Sequence[int], total: Partial
     -----
     O(positions); some microseconds each.
     """
-    columns = (
-        total.value,
-        total.event_ns,
-        total.priced,
-        total.up,
-        total.down,
-        total.priced_reference,
-    )
-    rows = zip(*(column[positions].tolist() for column in columns), strict=True)
     return [
-        _snapshot(composition.id, composition.indexes[position], total.origin, row)
-        for position, row in zip(positions, rows, strict=True)
+        _snapshot(composition.id, composition.indexes[position], total.origin, row, event_ns)
+        for position, row, event_ns in zip(
+            positions,
+            total.columns[:, positions].T.tolist(),
+            total.event_ns[positions].tolist(),
+            strict=True,
+        )
     ]
 
 
@@ -106,9 +102,10 @@ def _snapshot(
     composition: str,
     index: Index,
     origin: Origin,
-    row: tuple[int, ...],
+    row: list[int],
+    event_ns: int,
 ) -> Snapshot:
-    gain, event_ns, priced, up, down, priced_reference = row
+    gain, priced, up, down, priced_reference = row
     value = index.reference_value + gain
     level = index.divisor.level(value)
     change = level - index.reference_level

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from types import MappingProxyType
+from typing import Any
 
 from stream.errors import FileError
 from stream.index.sectors import ALIASES, SECTORS, sector_code
-from stream.index.units import price_units
+from stream.index.units import BOUND_MULTIPLE, INT64_LIMIT, PRICE_SCALE, price_units
 
 SYMBOL_LENGTH = 8
 SYMBOL_CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation)
@@ -22,6 +23,9 @@ LISTED_ERRORS = 50
 
 #: Book rows are sorted by radix on 16 bits.
 MAX_INSTRUMENTS = 65_535
+
+#: Dollars; 8 times it fits into 63 bits (law 1).
+HIGHEST_PRICE = INT64_LIMIT // (BOUND_MULTIPLE * PRICE_SCALE) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def read_universe(
     errors: list[str] = []
     instruments: list[Instrument] = []
     line_of: dict[str, int] = {}
-    for cells in reader:
+    for cells in _rows(reader, file, errors):
         if not cells:
             continue
         line = reader.line_num
@@ -152,6 +156,13 @@ def _check_header(header: Sequence[str], file: str) -> None:
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise FileError(f"{file}:1: column {', '.join(repeated)} stands twice")
+
+
+def _rows(reader: Any, file: str, errors: list[str]) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        errors.append(f"{file}:{reader.line_num}: {error}; is a quote never closed?")
 
 
 class _Faults:
@@ -199,6 +210,9 @@ def _read_instrument(
     if not valid_symbol(symbol):
         faults.add("symbol", f"expected 1 to 8 printable ASCII characters, found {symbol!r}")
     price = faults.positive(row, "price")
+    if price is not None and price > HIGHEST_PRICE:
+        faults.add("price", f"expected at most {HIGHEST_PRICE}, found {row['price']!r}")
+        price = None
     units = price_units(price) if price is not None else 0
     if price is not None and units == 0:
         faults.add("price", f"{row['price']!r} is less than the least price, 0.0001")

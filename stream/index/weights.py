@@ -41,7 +41,7 @@ def index_shares(definition: Definition, members: Sequence[Instrument]) -> list[
             return [Fraction(1)] * len(members)
         case "equal":
             weights = [Fraction(1, len(members))] * len(members)
-        case "capped":
+        case _:
             weights = _capped(definition, members)
     total = sum(member.float_shares * member.price for member in members)
     return [total * weight / member.price for weight, member in zip(weights, members, strict=True)]

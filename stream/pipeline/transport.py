@@ -213,42 +213,49 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
                 await _wait_for_records(fetcher, left)
 
     def _take(self, fetcher: Any, active: set[TP], max_records: int | None) -> dict[TP, list[Any]]:
-        """Take everything that is buffered, as aiokafka's `Fetcher.fetched_records` does."""
+        """Take what is buffered, as aiokafka's `Fetcher.fetched_records` does, but the coalesced topics as one."""
         coalesced = self.app.coalesced  # type: ignore[attr-defined]
         fetched: dict[TP, list[Any]] = {}
         batches: list[FetchedBatch] = []
-        n_records = 0
+        room = MAX_RECORDS
         for tp in list(fetcher._records):
-            if active and tp not in active:
-                if not fetcher._subscriptions.is_assigned(tp):
-                    del fetcher._records[tp]
-                continue
-            result = fetcher._records[tp]
-            if type(result) is not FetchResult:
-                if fetched or batches:
-                    break
-                # Forget the error, so that the partition can be fetched again.
-                del fetcher._records[tp]
-                fetcher._notify(fetcher._wait_consume_future)
-                result.check_raise()
+            result = _result(fetcher, tp, active, raises=not (fetched or batches))
+            if result is None:
                 continue
             if tp.topic in coalesced:
-                batch = drain(result, limit=MAX_RECORDS - n_records)
-                if batch is not None:
-                    batches.append(batch)
-                    n_records += len(batch.records)
-            else:
-                records = result.getall(max_records)
-                if records:
-                    fetched[tp] = records
+                batch = drain(result, limit=room)
+                batches += [batch] if batch is not None else []
+                room -= len(batch.records) if batch is not None else 0
+            elif records := result.getall(max_records):
+                fetched[tp] = records
             if not result.has_more():
-                del fetcher._records[tp]
-                fetcher._notify(fetcher._wait_consume_future)
-            if n_records >= MAX_RECORDS:
+                _forget(fetcher, tp)
+            if room <= 0:
                 break
         if batches:
             fetched[batches[0].tp] = [Fetch(tuple(batches))]
         return fetched
+
+
+def _result(fetcher: Any, tp: TP, active: set[TP], *, raises: bool) -> FetchResult | None:
+    """Give the records that are buffered of a partition, or None; raise the error that stands in their place."""
+    if active and tp not in active:
+        if not fetcher._subscriptions.is_assigned(tp):
+            del fetcher._records[tp]
+        return None
+    result = fetcher._records[tp]
+    if type(result) is FetchResult:
+        return result
+    if raises:
+        # Forgotten, so that the partition can be fetched again.
+        _forget(fetcher, tp)
+        result.check_raise()
+    return None
+
+
+def _forget(fetcher: Any, tp: TP) -> None:
+    del fetcher._records[tp]
+    fetcher._notify(fetcher._wait_consume_future)
 
 
 async def _wait_for_records(fetcher: Any, timeout: float) -> None:

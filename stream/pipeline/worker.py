@@ -140,7 +140,10 @@ class Worker:
     @property
     def idle(self) -> bool:
         """Whether everything that was read has been published; never so where another worker publishes."""
-        return not self._moved and self.publisher is not None and self.publisher.idle
+        if self.publisher is None or self.aggregator is None or not self.publisher.idle:
+            return False
+        counted = self.aggregator.total().offsets
+        return all(counted.get(p) == book.offset for p, book in self.intake.books.items())
 
     def not_ready(self) -> list[str]:
         """Say why the levels of this worker are not to be relied on; empty where they are."""

@@ -27,8 +27,14 @@ local newest = tonumber(redis.call('GET', KEYS[1]) or '0')
 local epoch = tonumber(ARGV[1])
 if newest > epoch then return newest end
 if newest < epoch then redis.call('SET', KEYS[1], ARGV[1]) end
-local prefix, all = ARGV[2], {}
-for code, seq, data in string.gmatch(ARGV[4], '(%S+) (%d+) ([^\\n]+)') do
+local prefix, text, all, at = ARGV[2], ARGV[4], {}, 1
+while at <= #text do
+  local space = string.find(text, ' ', at, true)
+  local second = string.find(text, ' ', space + 1, true)
+  local stop = string.find(text, '\\n', second + 1, true)
+  local code, seq = string.sub(text, at, space - 1), string.sub(text, space + 1, second - 1)
+  local data = string.sub(text, second + 1, stop - 1)
+  at = stop + 1
 """
 _SINGLE = """
   redis.call('SET', prefix .. 'snap:' .. code, data)
@@ -134,8 +140,9 @@ class RedisSink:
         await self._fenced(self._publish_packed, messages, epoch)
 
     async def _fenced(self, script: AsyncScript, messages: Sequence[Message], epoch: int) -> None:
-        lines = b"\n".join(
-            b"%b %d %b" % (message.code.encode(), message.seq, message.data) for message in messages
+        lines = b"".join(
+            b"%b %d %b\n" % (message.code.encode(), message.seq, message.data)
+            for message in messages
         )
         arguments = (epoch, self._names.prefix, self._length, lines)
         try:

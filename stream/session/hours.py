@@ -14,6 +14,8 @@ from stream.errors import SettingsError
 
 DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 NS_PER_S = 1_000_000_000
+_DAY_NS = 86_400 * NS_PER_S
+_LAST_NS = 2**63 - 1
 
 _PATTERN = re.compile(
     r"(?P<first>[A-Z][a-z]{2})(-(?P<last>[A-Z][a-z]{2}))? "
@@ -65,7 +67,7 @@ class RegularHours:
             zone = ZoneInfo(match["zone"])
             if first > last or opens >= closes:
                 raise ValueError
-        except (ValueError, ZoneInfoNotFoundError) as error:
+        except (ValueError, OSError, ZoneInfoNotFoundError) as error:
             raise SettingsError(
                 f"hours {text!r}: expected days, hours and zone, such as "
                 "'Mon-Fri 09:30-16:00 America/New_York'"
@@ -98,13 +100,19 @@ class RegularHours:
             return np.full(len(ts), bool(low & 1))
         return (np.searchsorted(edges, ts, side="right") & 1).astype(bool)
 
+    def covers(self, first: int, last: int) -> bool:
+        """Tell whether two instants, and so all between them, lie in the regular hours of one day."""
+        edges = self._edges(first, last)
+        low, high = np.searchsorted(edges, [first, last], side="right")
+        return bool(low == high and low & 1)
+
     def opening(self, day: date) -> int:
         """Give the instant of a day's opening, in ns since 1970 UTC."""
         return self._instant(day, self.opens)
 
     def _edges(self, first: int, last: int) -> NDArray[np.int64]:
         # A day to each side: the local year may differ from that of UTC.
-        years = range(_year(first), _year(last) + 1)
+        years = range(_year(first - _DAY_NS), _year(last + _DAY_NS) + 1)
         return self._year_edges(years[0]) if len(years) == 1 else self._many(years)
 
     def _many(self, years: range) -> NDArray[np.int64]:
@@ -118,7 +126,8 @@ class RegularHours:
                 if day.weekday() in self.weekdays:
                     edge += [self._instant(day, self.opens), self._instant(day, self.closes)]
                 day += timedelta(days=1)
-            edges = self._years[year] = np.array(edge, dtype=np.int64)
+            # No tick is later than 64 bits can say, so edges beyond (in 2262) are never asked for.
+            edges = self._years[year] = np.array([e for e in edge if e <= _LAST_NS], dtype=np.int64)
         return edges
 
     def _instant(self, day: date, at: time) -> int:

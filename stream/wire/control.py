@@ -25,7 +25,15 @@ class OriginRecord(msgspec.Struct, frozen=True, tag_field="type", tag="origin"):
 
 Control = OriginRecord
 
+
+class _Tagged(msgspec.Struct):
+    """A single struct's tag is optional to msgspec; ours is not."""
+
+    type: str
+
+
 _decode = msgspec.json.Decoder(Control).decode
+_check_tag = msgspec.json.Decoder(_Tagged).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -37,8 +45,10 @@ def decode(message: bytes) -> Control:
     WireError
         Where it is not one that this version knows.
     """
+    text = message[len(MAGIC) :]
     try:
-        return _decode(message[len(MAGIC) :])
+        _check_tag(text)
+        return _decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise WireError(f"control record: {error}") from error
 

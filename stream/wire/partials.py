@@ -6,12 +6,11 @@ import msgspec
 import numpy as np
 
 from stream.errors import WireError
-from stream.index.partial import Origin, Partial
+from stream.index.partial import N_COLUMNS, Origin, Partial
 
 VERSION = 1
 
 _NUMBERS = np.dtype("<i8")
-_COLUMNS = ("value", "priced", "up", "down", "priced_reference", "event_ns")
 
 
 class _Wire(msgspec.Struct, array_like=True):
@@ -29,16 +28,13 @@ _encoder = msgspec.msgpack.Encoder()
 
 def encode(partial: Partial) -> bytes:
     """Write a partial."""
-    columns = b"".join(
-        getattr(partial, name).astype(_NUMBERS, copy=False).tobytes() for name in _COLUMNS
-    )
     return _encoder.encode(
         _Wire(
             VERSION,
             partial.composition,
             dict(partial.offsets),
             int(partial.origin),
-            columns,
+            np.vstack((partial.columns, partial.event_ns)).astype(_NUMBERS, copy=False).tobytes(),
             partial.touched.tobytes(),
         )
     )
@@ -56,13 +52,14 @@ def decode(message: bytes) -> Partial:
         wire = _decoder.decode(message)
         if wire.version != VERSION:
             raise WireError(f"partial: expected version {VERSION}, found {wire.version}")
-        columns = np.frombuffer(wire.columns, _NUMBERS).reshape(len(_COLUMNS), -1)
+        columns = np.frombuffer(wire.columns, _NUMBERS).reshape(N_COLUMNS + 1, -1)
         return Partial(
             composition=wire.composition,
             offsets=wire.offsets,
             origin=Origin(wire.origin),
+            columns=columns[:N_COLUMNS],
+            event_ns=columns[N_COLUMNS],
             touched=np.frombuffer(wire.touched, np.uint8),
-            **dict(zip(_COLUMNS, columns, strict=True)),
         )
     except (msgspec.MsgspecError, ValueError) as error:
         raise WireError(f"partial: {error}") from error

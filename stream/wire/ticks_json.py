@@ -86,6 +86,8 @@ class _ExactPrice(msgspec.Struct):
     price: Decimal
 
 
+_BRACE = {ord("{")}
+
 _decode_tick = msgspec.json.Decoder(JsonTick).decode
 _decode_exact = msgspec.json.Decoder(_ExactPrice).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -108,14 +110,16 @@ def decode_uniform(
     -----
     O(bytes); about 1 us a tick.
     """
-    if not (messages[0] and messages[0].startswith(b"{")):
-        return None
+    texts = cast("Sequence[bytes]", messages)
     try:
-        ticks = [_decode_tick(message) for message in messages]  # type: ignore[arg-type]
-    except (*_DECODE_ERRORS, TypeError):
+        # White space before a tick would be read, but is not of the contract.
+        if {message[0] for message in texts} != _BRACE:
+            return None
+        ticks = [_decode_tick(message) for message in texts]
+    except (*_DECODE_ERRORS, IndexError, TypeError):
+        # Empty messages and tombstones have no first byte.
         return None
     n = len(ticks)
-    texts = cast("Sequence[bytes]", messages)
     return _columns(ticks, texts, np.arange(n), np.zeros(n, np.int64), recorded_ms, symbols, [])
 
 
@@ -198,11 +202,16 @@ def _columns(
     )
     if bad.any():
         malformed += [
-            Malformed(int(message[i]), int(element[i]), _fault(ticks[i]))
+            Malformed(int(message[i]), _element(texts[int(i)], int(element[i])), _fault(ticks[i]))
             for i in np.flatnonzero(bad)
         ]
         columns, message, element = columns.take(~bad), message[~bad], element[~bad]
     return Decoded(columns, message, element, malformed, [], unknown)
+
+
+def _element(text: bytes | msgspec.Raw, position: int) -> int | None:
+    """Give the position of a tick in its array, or None where it is a message by itself."""
+    return position if isinstance(text, msgspec.Raw) else None
 
 
 def _fault(tick: JsonTick) -> str:
@@ -222,7 +231,7 @@ def _prices(price: NDArray[np.float64], texts: Sequence[bytes | msgspec.Raw]) ->
     read again as decimals.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = price * PRICE_SCALE
+        scaled = np.maximum(price, 0.0) * PRICE_SCALE
         units = np.rint(scaled)
         error = scaled * 2.0**-50 + 1e-12
         near_tie = np.abs(np.abs(scaled - units) - 0.5) <= error

@@ -18,14 +18,13 @@ from stream import __version__
 from stream.cli.common import DEFAULT_KAFKA_URL, DEFAULT_REDIS_URL
 from stream.cli.main import COMMANDS, build_parser
 from stream.errors import FencedError, ServiceError
-from stream.topics import TICKS_CONFIG
-from stream.topics import DEAD_LETTERS_CONFIG, PARTIALS_CONFIG
 from stream.publish.redis import Message, RedisSink
 from stream.services.kafka import KAFKA_VERSION
 from stream.services.ports import free_ports
 from stream.services.process import ServiceProcess
 from stream.services.redis import redis_server
 from stream.settings import PREFIX, Settings, read_settings, variable
+from stream.topics import DEAD_LETTERS_CONFIG, PARTIALS_CONFIG, TICKS_CONFIG
 from stream.wire import names
 
 if TYPE_CHECKING:

@@ -50,14 +50,15 @@ def test_malformed_elements_are_named_by_their_position(log: list[wire.Message])
 
 
 @given(LOGS)
-def test_control_records_stand_behind_the_ticks_before_them(log: list[wire.Message]) -> None:
-    """Each control record comes with the number of good ticks before it."""
+def test_control_records_name_their_message(log: list[wire.Message]) -> None:
+    """Each control record comes with the position of its message in the log."""
     decoded = wire.decode([message.value for message in log])
 
-    before, expected = 0, []
-    for message in log:
-        expected += [(before, OriginRecord("replay"))] * message.controls
-        before += sum(meaning is not None for meaning in message.meanings)
+    expected = [
+        (number, OriginRecord("replay"))
+        for number, message in enumerate(log)
+        for _ in range(message.controls)
+    ]
     assert decoded.controls == expected
 
 
@@ -78,7 +79,7 @@ def test_decoding_in_any_portions_gives_the_same_ticks_and_faults(
         unknown = 0
         for start, stop in zip(ends, list(ends)[1:], strict=False):
             part = wire.decode(values[start:stop], after=start)
-            controls += [(len(rows) + n, control) for n, control in part.controls]
+            controls += [(start + n, control) for n, control in part.controls]
             rows += wire.rows_of(part)
             recorded += part.ticks.recorded.tolist()
             faults += wire.faults_of(part, after=start)

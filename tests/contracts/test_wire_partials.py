@@ -22,17 +22,12 @@ def drawn(draw: st.DrawFn) -> Partial:
     """Draw a partial of any number of indexes and rows."""
     n = draw(st.integers(1, 4))
     columns = [np.array(draw(st.lists(INT64, min_size=n, max_size=n)), np.int64) for _ in range(6)]
-    value, priced, up, down, priced_reference, event_ns = columns
     return Partial(
         composition=draw(st.text(max_size=30)),
         offsets=draw(st.dictionaries(st.integers(0, 2**31), st.integers(0, 2**63), max_size=3)),
         origin=draw(st.sampled_from(Origin)),
-        value=value,
-        priced=priced,
-        up=up,
-        down=down,
-        priced_reference=priced_reference,
-        event_ns=event_ns,
+        columns=np.array(columns[:5]),
+        event_ns=columns[5],
         touched=np.frombuffer(draw(st.binary(max_size=9)), np.uint8),
     )
 

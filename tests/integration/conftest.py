@@ -90,6 +90,13 @@ async def running(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
             await asyncio.wait_for(task, 30)
 
 
+def is_ready(worker: Worker) -> bool:
+    """Tell whether a worker publishes, has published, and finds nothing to complain of."""
+    publisher = worker.publisher
+    published = publisher is not None and publisher.published.publications > 0
+    return published and not worker.not_ready()
+
+
 async def all_in(worker: Worker, ticks: int, task: asyncio.Task[None]) -> None:
     """Wait until a worker has accounted for so many ticks, and published what came of them."""
     await eventually(lambda: worker.intake.account.ticks >= ticks and worker.idle, watch=task)
@@ -287,9 +294,7 @@ class Sender:
             for value in chunk:
                 assert batch.append(key=b"k", value=value, timestamp=None) is not None
             batch.close()
-            futures.append(
-                await self.producer.send_batch(batch, self.topic, partition=partition)
-            )
+            futures.append(await self.producer.send_batch(batch, self.topic, partition=partition))
         await asyncio.gather(*futures)
 
 
@@ -371,9 +376,7 @@ def constituents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lab(
-    addresses: Addresses, constituents: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Lab:
+def lab(addresses: Addresses, constituents: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     composition = load_composition(constituents)
     return Lab(addresses, constituents, tmp_path_factory.mktemp("lab"), composition)
 

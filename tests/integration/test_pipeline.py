@@ -27,6 +27,7 @@ from integration.conftest import (
     all_in,
     eventually,
     frame,
+    is_ready,
     last_prices,
     level_and_value,
     levels_of,
@@ -39,12 +40,10 @@ from integration.conftest import (
 )
 from stream.cli.main import main
 from stream.errors import FencedError, ServiceError
-from stream.feed.run import replay, simulate
+from stream.feed.run import replay
 from stream.gateway.health import HealthServer
 from stream.gateway.metrics import WorkerMetrics
-from stream.pipeline.worker import Worker
 from stream.services import EmbeddedRedis
-from stream.settings import Settings
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -194,7 +193,7 @@ async def test_a_worker_in_memory_mode_that_lost_partitions_publishes_no_partial
         subscribed(settings) as heard,
         running(one) as first,
     ):
-        await eventually(lambda: not one.not_ready(), watch=first)
+        await eventually(lambda: is_ready(one), watch=first)
         await sender.send(tick("AIG", "50", NOON), partition=0)
         await sender.send(tick("IBM", "190", NOON), partition=1)
         await all_in(one, 2, first)
@@ -209,7 +208,9 @@ async def test_a_worker_in_memory_mode_that_lost_partitions_publishes_no_partial
             await eventually(
                 lambda: (
                     sum(w.intake.account.ticks for w in (one, two)) >= in_both + 2
-                    and all(book.offset == 2 for w in (one, two) for book in w.intake.books.values())
+                    and all(
+                        book.offset == 2 for w in (one, two) for book in w.intake.books.values()
+                    )
                 ),
                 watch=second,
             )
@@ -233,7 +234,7 @@ async def test_prices_are_mirrored_and_heartbeats_come_every_second(lab: Lab) ->
         subscribed(settings) as heard,
         running(worker) as task,
     ):
-        await eventually(lambda: not worker.not_ready(), watch=task)
+        await eventually(lambda: is_ready(worker), watch=task)
         await sender.send(tick("AIG", "49.0700", NOON))
         await eventually(lambda: len(heard.of("heartbeat")) >= 3, watch=task)
         async with redis_client(settings) as client:
@@ -256,7 +257,7 @@ async def test_calculation_goes_on_without_redis_and_all_newest_values_follow(
         settings = lab.settings(redis_url=server.url)
         worker = lab.worker(settings)
         async with lab.sender(settings) as sender, running(worker) as task:
-            await eventually(lambda: not worker.not_ready(), watch=task)
+            await eventually(lambda: is_ready(worker), watch=task)
             await sender.send(tick("IBM", "190", NOON))
             await all_in(worker, 1, task)
             before = await lab.snapshots(settings)
@@ -272,7 +273,7 @@ async def test_calculation_goes_on_without_redis_and_all_newest_values_follow(
             await eventually(lambda: worker.publisher and worker.publisher.failing, watch=task)
             await asyncio.to_thread(server.start)
             async with subscribed(settings) as heard:
-                await eventually(lambda: not worker.not_ready() and worker.idle, watch=task)
+                await eventually(lambda: is_ready(worker) and worker.idle, watch=task)
                 after = await lab.snapshots(settings)
                 assert len(heard.of("levels")) <= 2
 
@@ -291,7 +292,7 @@ async def test_a_redis_that_came_back_empty_in_a_quiet_market_is_filled_again(
         settings = lab.settings(redis_url=server.url)
         worker = lab.worker(settings)
         async with lab.sender(settings) as sender, running(worker) as task:
-            await eventually(lambda: not worker.not_ready(), watch=task)
+            await eventually(lambda: is_ready(worker), watch=task)
             await sender.send(tick("IBM", "190", NOON))
             await all_in(worker, 1, task)
             before = await lab.snapshots(settings)
@@ -304,6 +305,30 @@ async def test_a_redis_that_came_back_empty_in_a_quiet_market_is_filled_again(
                 return set(await lab.snapshots(settings)) == set(before) and b"IBM" in prices
 
             await eventually(filled, within_s=6, watch=task)
+
+
+async def test_a_worker_is_not_ready_before_it_has_published(lab: Lab) -> None:
+    """`/readyz` is for those who route readers: while Redis answers nothing there is no level to be read."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    worker = lab.worker(lab.settings(redis_url=f"redis://127.0.0.1:{port}/0"))
+    ready_without_level = []
+
+    def watched() -> bool:
+        if not worker.not_ready():
+            ready_without_level.append(worker.publisher)
+        return worker.publisher is not None and worker.publisher.failing
+
+    async with server, running(worker) as task:
+        await eventually(watched, watch=task)
+        assert worker.not_ready()
+    assert not ready_without_level
 
 
 # ---- 5. restart ----------------------------------------------------------------------------------
@@ -362,7 +387,7 @@ async def test_the_epoch_grows_also_where_redis_forgot_it(lab: Lab) -> None:
     for _ in range(2):
         worker = lab.worker(settings)
         async with running(worker) as task:
-            await eventually(lambda w=worker: not w.not_ready(), watch=task)
+            await eventually(lambda w=worker: is_ready(w), watch=task)
             epochs.append((await lab.snapshots(settings))["US1000"]["epoch"])
         async with redis_client(settings) as client:
             await client.delete(
@@ -371,19 +396,54 @@ async def test_the_epoch_grows_also_where_redis_forgot_it(lab: Lab) -> None:
     assert epochs[1] > epochs[0]
 
 
-async def test_a_worker_that_was_taken_over_from_stops(lab: Lab) -> None:
+@pytest.mark.parametrize("partials", ["memory", "topic"])
+async def test_a_worker_that_was_taken_over_from_stops(lab: Lab, partials: str) -> None:
     """Law 6: a newer epoch in Redis fences the older publisher, which ends with an error and writes nothing."""
-    settings = lab.settings()
+    settings = lab.settings(partials=partials)
     worker = lab.worker(settings)
     async with lab.sender(settings) as sender, running(worker) as task:
-        await eventually(lambda: not worker.not_ready(), watch=task)
+        await eventually(lambda: is_ready(worker), watch=task)
         before = await lab.snapshots(settings)
         async with redis_client(settings) as client:
             await client.set(f"{settings.redis_prefix}epoch", 10**6)
         await sender.send(tick("AIG", "50", NOON))
         with pytest.raises(FencedError):
-            await asyncio.wait_for(task, 20)
+            await asyncio.wait_for(task, 8)
         assert await lab.snapshots(settings) == before
+
+
+async def test_a_worker_that_took_over_can_be_taken_over_from(lab: Lab) -> None:
+    """Law 6: it became the publisher while it ran, and being fenced ends it as it would end the first."""
+    settings = lab.settings(partials="topic")
+    workers = [lab.worker(settings), lab.worker(settings)]
+    async with lab.sender(settings) as sender:
+        async with running(workers[0]) as one:
+            await eventually(lambda: is_ready(workers[0]), watch=one)
+            stop = asyncio.Event()
+            two = asyncio.create_task(workers[1].run(stop))
+            try:
+                await eventually(
+                    lambda: (
+                        sum(w.publisher is not None for w in workers) == 1
+                        and sum(bool(w._assigned) for w in workers) == 2
+                    ),
+                    watch=two,
+                )
+            except BaseException:
+                stop.set()
+                await two
+                raise
+        try:
+            await eventually(lambda: is_ready(workers[1]), watch=two)
+            async with redis_client(settings) as client:
+                await client.set(f"{settings.redis_prefix}epoch", 10**6)
+            await sender.send(tick("AIG", "50", NOON))
+            done, _ = await asyncio.wait([two], timeout=8)
+            assert done, "the fenced worker runs on, without publishing"
+            assert isinstance(two.exception(), FencedError)
+        finally:
+            stop.set()
+            await asyncio.gather(two, return_exceptions=True)
 
 
 # ---- 6. bad input --------------------------------------------------------------------------------
@@ -463,7 +523,7 @@ async def test_bad_input_is_accounted_for_and_kept(lab: Lab) -> None:
     dead_reasons = (MALFORMED, UNKNOWN, FUTURE)
 
     async with lab.sender(settings) as sender, running(worker) as task:
-        await eventually(lambda: not worker.not_ready(), watch=task)
+        await eventually(lambda: is_ready(worker), watch=task)
         for name, value, _ in inputs:
             offsets.append(await sender.send(value, key=name.encode()))
         await eventually(
@@ -526,7 +586,7 @@ async def test_a_symbol_on_two_partitions_holds_its_indexes(lab: Lab) -> None:
         HealthServer(worker, metrics.registry, host="127.0.0.1", port=0) as server,
         aiohttp.ClientSession() as web,
     ):
-        await eventually(lambda: not worker.not_ready(), watch=task)
+        await eventually(lambda: is_ready(worker), watch=task)
         await sender.send(tick("AIG", "50", NOON), partition=0)
         await all_in(worker, 1, task)
         before = await lab.snapshots(settings)
@@ -578,7 +638,7 @@ async def test_the_latest_time_that_the_contract_allows_costs_only_itself(
     bad = frame(("AIG", FAR_AHEAD, 490_000)) if as_frame else tick("AIG", "49", FAR_AHEAD)
     good = [tick("IBM", "190", NOON + i) for i in range(10)]
     async with lab.sender(settings) as sender, running(worker) as task:
-        await eventually(lambda: not worker.not_ready(), watch=task)
+        await eventually(lambda: is_ready(worker), watch=task)
         await sender.send_batches([*good[:5], bad, *good[5:]], [11])
         await eventually(lambda: worker.intake.account.ticks == 11, within_s=8, watch=task)
 
@@ -591,7 +651,7 @@ async def test_an_absurd_time_costs_no_more_than_any_other(lab: Lab) -> None:
     settings = lab.settings()
     worker = lab.worker(settings)
     async with lab.sender(settings) as sender, running(worker) as task:
-        await eventually(lambda: not worker.not_ready(), watch=task)
+        await eventually(lambda: is_ready(worker), watch=task)
         spent = time.process_time()
         await sender.send(tick("AIG", "49", 2**63 - 1 - 13 * 366 * 86_400 * 1_000 * MS))
         await all_in(worker, 1, task)
@@ -624,7 +684,7 @@ async def test_metrics_agree_with_the_snapshots_and_the_account(lab: Lab, tape: 
         async with running(worker) as task:
             await replay(settings, tape, speed=None)
             await all_in(worker, len(rows), task)
-            await eventually(lambda: not worker.not_ready(), watch=task)
+            await eventually(lambda: is_ready(worker), watch=task)
             assert (await get("/readyz"))[0] == 200
             assert (await get("/livez"))[0] == 200
             _, text = await get("/metrics")

@@ -17,7 +17,17 @@ from aiokafka.record.default_records import DefaultRecord, DefaultRecordBatchBui
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from integration.conftest import MS, OPEN_NS, Lab, all_in, eventually, frame, running, tick
+from integration.conftest import (
+    MS,
+    OPEN_NS,
+    Lab,
+    all_in,
+    eventually,
+    frame,
+    is_ready,
+    running,
+    tick,
+)
 from stream.pipeline.dead_letters import DeadLetters
 from stream.pipeline.intake import Intake
 from stream.pipeline.transport import MAX_RECORDS, drain
@@ -80,7 +90,7 @@ async def test_a_hundred_thousand_single_ticks_are_counted_exactly(lab: Lab) -> 
     random.seed(3)
     sizes = [random.randint(1, 2_000) for _ in range(17)]
     async with lab.sender(settings) as sender, running(worker) as task:
-        await eventually(lambda: not worker.not_ready(), watch=task)
+        await eventually(lambda: is_ready(worker), watch=task)
         await sender.send_batches(numbered(60_000), sizes)
         ibm = (tick("IBM", "184", OPEN_NS + i, seq=i) for i in range(1, 40_001))
         await sender.send_batches(ibm, sizes, partition=1)
@@ -184,7 +194,7 @@ async def test_rebalances_while_ticks_flow_lose_and_double_nothing(lab: Lab) -> 
     settings = lab.settings(partitions=2, partials="topic")
     worker, guest = lab.worker(settings), lab.worker(settings)
     async with lab.sender(settings) as sender, running(worker) as task:
-        await eventually(lambda: not worker.not_ready(), watch=task)
+        await eventually(lambda: is_ready(worker), watch=task)
         flow = asyncio.create_task(_flow(sender.send, 400))
         async with running(guest) as other:
             await eventually(lambda: guest.intake.books, watch=other)
@@ -227,7 +237,7 @@ def record_batch(first: int, n: int, *, gzipped: bool = False) -> bytearray:
         batch_size=1 << 20,
     )
     for i, value in enumerate(numbered(n, first=first + 1)):
-        assert builder.append(i, timestamp=1, key=b"k", value=value, headers=[])
+        assert builder.append(i, timestamp=OPEN_NS // MS + n, key=b"k", value=value, headers=[])
     data = bytearray(builder.build())
     data[:8] = first.to_bytes(8, "big")
     return data

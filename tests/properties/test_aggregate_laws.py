@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from figures import with_figures
 from stream.index.aggregate import Aggregator, changed
 from stream.index.composition import Composition
 from stream.index.definitions import Definition
@@ -29,7 +30,7 @@ ZERO = Partial.zero(COMPOSITION)
 def partial_of(partition: int, offset: int, value: int, rows: frozenset[int]) -> Partial:
     touched = np.zeros(N_ROWS, bool)
     touched[list(rows)] = True
-    return replace(
+    return with_figures(
         ZERO,
         offsets={partition: offset},
         value=np.array([value, 2 * value, 3 * value]),
@@ -100,7 +101,7 @@ def test_an_index_is_published_if_any_figure_of_its_snapshot_differs(
     column = getattr(ZERO, name).copy()
     column[list(positions)] += 1
 
-    found = changed(replace(ZERO, **{name: column}), ZERO)
+    found = changed(with_figures(ZERO, **{name: column}), ZERO)
 
     assert found.tolist() == sorted(positions)
 

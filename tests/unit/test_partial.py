@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from figures import with_figures
 from stream.index.composition import Composition
 from stream.index.definitions import Definition
 from stream.index.partial import NO_EVENT, Origin, Partial, overlap, total
@@ -27,7 +28,7 @@ def touching(*rows: int) -> Partial:
 
 def test_the_partial_of_nothing_is_neutral() -> None:
     """Added on either side it changes nothing."""
-    one = replace(
+    one = with_figures(
         ZERO,
         offsets={1: 5},
         origin=Origin.SIMULATED,
@@ -47,7 +48,7 @@ def test_the_partial_of_nothing_is_neutral() -> None:
 )
 def test_any_integer_that_differs_makes_a_partial_another(name: str) -> None:
     """The check of law 2 misses none."""
-    other = replace(ZERO, **{name: getattr(ZERO, name) + 1})
+    other = with_figures(ZERO, **{name: getattr(ZERO, name) + 1})
 
     assert ZERO.same_values(replace(ZERO, offsets={9: 9}))
     assert not ZERO.same_values(other)
@@ -56,8 +57,10 @@ def test_any_integer_that_differs_makes_a_partial_another(name: str) -> None:
 
 def test_counts_add_up_times_and_origins_take_the_highest() -> None:
     """Integers are sums; the newest event and the least real origin stand for the whole."""
-    a = replace(ZERO, up=np.array([1, 2]), event_ns=np.array([5, NO_EVENT]), origin=Origin.REPLAY)
-    b = replace(ZERO, up=np.array([10, 0]), event_ns=np.array([3, 4]), down=np.array([1, 1]))
+    a = with_figures(
+        ZERO, up=np.array([1, 2]), event_ns=np.array([5, NO_EVENT]), origin=Origin.REPLAY
+    )
+    b = with_figures(ZERO, up=np.array([10, 0]), event_ns=np.array([3, 4]), down=np.array([1, 1]))
 
     both = a + b
 

@@ -1,0 +1,243 @@
+"""The publisher by itself, into a sink in memory: what it sends, when, and after what failures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from stream.errors import FencedError, ServiceError
+from stream.index.aggregate import Aggregator
+from stream.index.book import Book
+from stream.index.composition import Composition
+from stream.index.definitions import Definition
+from stream.index.ticks import Ticks
+from stream.index.universe import read_universe
+from stream.publish.publisher import Publisher
+from stream.publish.redis import Message
+from stream.session.hours import RegularHours
+
+OPENING = 1_381_152_600_000_000_000  # 2013-10-07 09:30 New York
+HOURS = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+COMPOSITION = Composition.build(
+    read_universe(["symbol,price,float_shares,parity", "S0,1,10,even", "S1,1,10,odd"]),
+    [
+        Definition("ALL", "", {}),
+        Definition("ODD", "", {"parity": frozenset(("odd",))}),
+        Definition("EVEN", "", {"parity": frozenset(("even",))}),
+    ],
+)
+
+
+class MemorySink:
+    """Keeps what is published; fails as often as it is told."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[Message]] = []
+        self.attempted: list[list[Message]] = []
+        self.packed: list[bool] = []
+        self.beats: list[bytes] = []
+        self.failures = 0
+        self.fenced = False
+
+    async def publish(self, messages: list[Message], *, epoch: int) -> None:
+        await self._take(messages, packed=False)
+
+    async def publish_packed(self, messages: list[Message], *, epoch: int) -> None:
+        await self._take(messages, packed=True)
+
+    async def beat(self, heartbeat: bytes) -> None:
+        self.beats.append(heartbeat)
+
+    async def _take(self, messages: list[Message], *, packed: bool) -> None:
+        self.attempted.append(messages)
+        if self.fenced:
+            raise FencedError("taken over")
+        if self.failures:
+            self.failures -= 1
+            raise ServiceError("away")
+        self.sent.append(messages)
+        self.packed.append(packed)
+
+
+class Desk:
+    def __init__(self, *, partitions: int = 1, packed_above: int = 500) -> None:
+        self.sink = MemorySink()
+        self.books = [Book(COMPOSITION, hours=HOURS, partition=p) for p in range(partitions)]
+        self.aggregator = Aggregator(COMPOSITION, n_partitions=partitions)
+        self.publisher = Publisher(
+            self.aggregator,
+            self.sink,
+            epoch=4,
+            cadence_s=0.0,
+            packed_above=packed_above,
+            observe_delay=lambda _: None,
+        )
+        self._ts = OPENING
+
+    def trade(self, row: int, price: int, *, partition: int = 0) -> None:
+        book, self._ts = self.books[partition], self._ts + 1
+        ts = np.array([self._ts])
+        one = np.ones(1, np.int64)
+        book.apply(
+            Ticks(
+                row=(one * row).astype(np.int32),
+                price=one * price,
+                ts=ts,
+                seq=np.zeros(1, np.uint64),
+                cond=np.ones(1, np.uint16),
+                kind=np.zeros(1, np.uint8),
+                recorded=ts,
+            )
+        )
+        book.offset += 1
+        self.tell(partition)
+
+    def tell(self, partition: int = 0) -> None:
+        self.aggregator.add(self.books[partition].partial())
+        self.publisher.wake()
+
+    def codes(self) -> list[list[str]]:
+        return [[message.code for message in messages] for messages in self.sink.sent]
+
+    async def settled(self) -> None:
+        await eventually(lambda: self.publisher.idle and not self.publisher.failing)
+
+
+async def eventually(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not come true"
+        await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def publishing(desk: Desk) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(desk.publisher.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_nothing_is_published_before_all_partitions_are_known() -> None:
+    """Part of the stocks is no level."""
+    desk = Desk(partitions=2)
+    async with publishing(desk):
+        desk.trade(0, 12_000)
+        await eventually(lambda: not desk.publisher._wake.is_set())
+        assert desk.sink.attempted == []
+        desk.tell(1)
+        await desk.settled()
+
+    assert desk.codes() == [["ALL", "ODD", "EVEN"]]
+
+
+async def test_each_index_counts_its_own_publications() -> None:
+    """seq begins at 1 and grows by 1 per code, whatever the others do."""
+    desk = Desk()
+    async with publishing(desk):
+        desk.tell()
+        await desk.settled()
+        for row, price in ((0, 11_000), (0, 12_000), (1, 9_000)):
+            desk.trade(row, price)
+            await desk.settled()
+
+    assert desk.codes() == [
+        ["ALL", "ODD", "EVEN"],
+        ["ALL", "EVEN"],
+        ["ALL", "EVEN"],
+        ["ALL", "ODD"],
+    ]
+    seqs: dict[str, list[int]] = {}
+    for message in (one for messages in desk.sink.sent for one in messages):
+        fields = json.loads(message.data)
+        assert (fields["seq"], fields["epoch"]) == (message.seq, 4)
+        seqs.setdefault(message.code, []).append(message.seq)
+    assert seqs == {"ALL": [1, 2, 3, 4], "ODD": [1, 2], "EVEN": [1, 2, 3]}
+
+
+async def test_after_a_failure_every_index_is_owed_once_and_no_number_comes_twice() -> None:
+    """The failed attempts may have reached Redis: their numbers are spent."""
+    desk = Desk()
+    async with publishing(desk):
+        desk.tell()
+        await desk.settled()
+        desk.sink.failures = 3
+        desk.trade(0, 11_000)
+        await eventually(lambda: desk.publisher.failing)
+        desk.trade(0, 13_000)
+        await desk.settled()
+
+    assert desk.codes() == [["ALL", "ODD", "EVEN"]] * 2
+    assert desk.publisher.published.failures == 3
+    newest = {one.code: json.loads(one.data) for one in desk.sink.sent[-1]}
+    assert newest["ALL"]["market_value"] == "23.0000"
+    numbers = [(m.code, m.seq) for messages in desk.sink.attempted for m in messages]
+    assert len(numbers) == len(set(numbers))
+    for code in ("ALL", "ODD", "EVEN"):
+        own = [seq for c, seq in numbers if c == code]
+        assert own == sorted(own)
+
+
+async def test_being_fenced_ends_it() -> None:
+    """It does not try again: another one publishes."""
+    desk = Desk()
+    async with publishing(desk) as task:
+        desk.tell()
+        await desk.settled()
+        desk.sink.fenced = True
+        desk.trade(0, 11_000)
+        with pytest.raises(FencedError):
+            await asyncio.wait_for(asyncio.shield(task), 10)
+
+    assert len(desk.sink.attempted) == 2
+
+
+async def test_a_held_index_says_so_once_with_its_last_level() -> None:
+    """Then it is silent, whatever its other stocks do, until it is let go."""
+    desk = Desk(partitions=2)
+    async with publishing(desk):
+        desk.trade(0, 12_000)
+        desk.tell(1)
+        await desk.settled()
+        desk.trade(0, 15_000, partition=1)
+        await desk.settled()
+        desk.trade(1, 11_000, partition=1)
+        await desk.settled()
+
+    assert desk.codes()[1:] == [["ALL", "EVEN"], ["ODD"]]
+    held = {one.code: json.loads(one.data) for one in desk.sink.sent[1]}
+    for fields in held.values():
+        assert fields["status"] == "held"
+    assert (held["ALL"]["market_value"], held["EVEN"]["market_value"]) == ("22.0000", "12.0000")
+    assert json.loads(desk.sink.sent[2][0].data).get("status") != "held"
+
+
+async def test_large_publications_are_packed() -> None:
+    """More than the setting at once are packed, no more than it are not."""
+    desk = Desk(packed_above=2)
+    async with publishing(desk):
+        desk.tell()
+        await eventually(lambda: len(desk.sink.sent) == 1)
+
+    assert desk.sink.packed == [True]
+    assert desk.codes() == [["ALL", "ODD", "EVEN"]]
+
+
+async def test_values_in_between_are_left_out() -> None:
+    """Changes that come while a publication runs make one publication, with the newest."""
+    desk = Desk()
+    for price in range(11_000, 12_000):
+        desk.trade(0, price)
+    async with publishing(desk):
+        await desk.settled()
+
+    assert len(desk.sink.sent) == 1
+    assert json.loads(desk.sink.sent[0][0].data)["market_value"] == "21.9990"
