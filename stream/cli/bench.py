@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import shutil
 import tempfile
@@ -16,7 +15,7 @@ from rich.console import Console
 from stream.bench.engine import measure_engine
 from stream.bench.ingest import measure_ingest
 from stream.bench.latency import measure_latency
-from stream.cli.common import add_files, load_settings, print_json
+from stream.cli.common import add_files, load_settings, print_json, run_loop
 from stream.cli.worker import configure_logging
 from stream.errors import SettingsError
 from stream.files import load_composition
@@ -111,7 +110,7 @@ def _ingest(args: argparse.Namespace, settings: Settings) -> Figures:
             redis = stack.enter_context(EmbeddedRedis(_folder(stack)))
             settings = msgspec.structs.replace(settings, redis_url=redis.url)
         tune_collector()
-        measured = asyncio.run(
+        measured = run_loop(
             measure_ingest(settings, composition, ticks=args.ticks, idle_s=args.idle_s)
         )
     return {
@@ -141,7 +140,7 @@ def _latency(args: argparse.Namespace, settings: Settings) -> Figures:
                 settings, kafka_url=up.kafka_url, redis_url=up.redis_url
             )
         tune_collector()
-        measured = asyncio.run(
+        measured = run_loop(
             measure_latency(settings, composition, rate=args.rate, seconds=args.seconds)
         )
     return {**measured}

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from rich.console import Console
 
-from stream.cli.common import load_settings
+from stream.cli.common import load_settings, run_loop
 from stream.cli.ticker import LARGE, SMALL, grouped, percent, signed, spread_bp
 from stream.cli.watch import Follower, show
 from stream.cli.worker import configure_logging
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             settings, kafka_url=addresses.kafka_url, redis_url=addresses.redis_url
         )
         tune_collector()
-        return asyncio.run(_demo(settings, composition, args, console))
+        return run_loop(_demo(settings, composition, args, console))
 
 
 def _addresses(stack: contextlib.ExitStack, console: Console, settings: Settings) -> Addresses:

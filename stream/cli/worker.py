@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 
-from stream.cli.common import add_files, load_settings
+from stream.cli.common import add_files, load_settings, run_loop
 from stream.files import load_composition
 from stream.gateway.health import HealthServer
 from stream.gateway.metrics import WorkerMetrics
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     for code in composition.left_out:
         sys.stderr.write(f"left out: {code} selects none of the constituents\n")
     tune_collector()
-    asyncio.run(_serve(settings, composition, args.id))
+    run_loop(_serve(settings, composition, args.id))
     return 0
 
 

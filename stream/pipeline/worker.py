@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from faust.types import TP
@@ -27,6 +28,7 @@ from stream.wire.snapshots import encode_price
 log = logging.getLogger(__name__)
 
 MIRROR_PRICES_S = 1.0
+MIRRORED_AT_ONCE = 256
 CHECK_DRIFT_S = 5.0
 SEND_DEAD_LETTERS_S = 0.1
 CANCEL_AGAIN_S = 0.5
@@ -338,11 +340,12 @@ class Worker:
             if not len(rows):
                 continue
             ts = book.ts.copy()
-            prices = {
-                symbols[r]: encode_price(int(book.price[r]), int(ts[r])) for r in rows.tolist()
-            }
+            entries = zip(rows.tolist(), book.price[rows].tolist(), ts[rows].tolist(), strict=True)
             try:
-                await self._sink.mirror_prices(prices)
+                # In portions, since the loop has ticks to attend to.
+                while portion := list(islice(entries, MIRRORED_AT_ONCE)):
+                    prices = {symbols[row]: encode_price(p, t) for row, p, t in portion}
+                    await self._sink.mirror_prices(prices)
             except ServiceError as error:
                 # Redis may come back empty: mirror every price again.
                 log.debug("prices_not_mirrored error=%s", error)

@@ -22,6 +22,18 @@ TIMEOUT_S = 2.0
 # that a publisher that was paused cannot overwrite its successor's values, and redis-py packs five arguments instead of
 # some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, prefix, stream length, and a line
 # of code, seq and data for each index: JSON as orjson writes it holds no line break.
+# ARGV: for each symbol a line of it and its entry.
+_MIRROR = """
+local text, at = ARGV[1], 1
+while at <= #text do
+  local space = string.find(text, ' ', at, true)
+  local stop = string.find(text, '\\n', space + 1, true)
+  redis.call('HSET', KEYS[1], string.sub(text, at, space - 1), string.sub(text, space + 1, stop - 1))
+  at = stop + 1
+end
+return 0
+"""
+
 _BEGIN = """
 local newest = tonumber(redis.call('GET', KEYS[1]) or '0')
 local epoch = tonumber(ARGV[1])
@@ -101,6 +113,7 @@ class RedisSink:
             )
         except ValueError as error:
             raise ServiceError(f"Redis {mask_password(url)}: {error}") from error
+        self._mirror = self._redis.register_script(_MIRROR)
         self._publish = self._redis.register_script(_BEGIN + _SINGLE + _END)
         self._publish_packed = self._redis.register_script(_BEGIN + _PACKED + _END)
 
@@ -173,8 +186,9 @@ class RedisSink:
         ServiceError
             Where Redis is away.
         """
+        lines = b"".join(b"%b %b\n" % (s.encode(), entry) for s, entry in prices.items())
         try:
-            await self._redis.hset(self._names.prices, mapping=dict(prices))  # type: ignore[arg-type]
+            await self._mirror(keys=(self._names.prices,), args=(lines,))
         except (RedisError, OSError, TimeoutError) as error:
             raise ServiceError(f"Redis: {error}") from error
 

@@ -281,9 +281,16 @@ def _answered(answers: Callable[[int], bool], service: int) -> bool:
         return False
 
 
+#: Beyond standard input, output and error.
+_FIRST_FREE_FD = 3
+
+
 def _lock(folder: Path, name: str) -> int:
     deadline = time.monotonic() + 1.0
-    fd = os.open(folder / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    opened = os.open(folder / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # Where our own standard input is closed, its number is free, and the keeper's pipe would take it from the lock.
+    fd = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+    os.close(opened)
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ import orjson
 
 from stream.index.partial import Origin
 from stream.index.snapshot import COVERAGE_DECIMALS, PERCENT_DECIMALS, Snapshot
-from stream.index.units import LEVEL_DECIMALS, decimal_text
+from stream.index.units import LEVEL_DECIMALS, PRICE_DECIMALS, decimal_text
 
 VERSION = 1
 
@@ -82,4 +82,4 @@ def encode_heartbeat(*, published_ns: int, indexes: int) -> bytes:
 
 def encode_price(price: int, ts: int) -> bytes:
     """Write one entry of the prices hash: last price in dollars and its event time."""
-    return orjson.dumps({"price": _number(price, 4), "ts": ts})
+    return b'{"price":%b,"ts":%d}' % (decimal_text(price, PRICE_DECIMALS).encode(), ts)

@@ -368,7 +368,9 @@ def constituents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("files") / "three.csv"
     with path.open("w", newline="") as text:
         rows = csv.writer(text)
-        rows.writerow("symbol name sector mic size float_shares price price_date".split())
+        rows.writerow(
+            ["symbol", "name", "sector", "mic", "size", "float_shares", "price", "price_date"]
+        )
         for symbol, shares, price, sector, _ in STOCKS:
             dollars = f"{price / 10_000:.2f}"
             rows.writerow([symbol, symbol, sector, "XNYS", "large", shares, dollars, "2013-10-04"])
@@ -390,7 +392,7 @@ def full_tape() -> Path:
 
 @pytest.fixture(scope="session")
 def tape(full_tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first 20,000 rows and the last 5,000: opening, regular hours, and after the close."""
+    """Cut out the first 20,000 rows and the last 5,000: opening, regular hours, and after the close."""
     with gzip.open(full_tape, "rt") as text:
         lines = text.readlines()
     path = tmp_path_factory.mktemp("tape") / "part.csv"

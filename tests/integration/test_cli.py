@@ -24,9 +24,9 @@ from integration.conftest import (
     REFERENCE,
     Lab,
     capstream,
+    eventually,
     frame,
     is_ready,
-    eventually,
     last_prices,
     levels_of,
     read_rows,
@@ -186,9 +186,11 @@ def test_bad_lines_of_a_tape_cost_only_themselves_and_are_named(
     [
         ("symbol,name\nAIG,x\n", ["price"]),
         (
-            "symbol,sector,size,float_shares,price\n"
-            "AIG,Financials,large,10,5\nAIG,Financials,large,10,5\n"
-            "IBM,Financials,large,-1,5\nBAC,Gambling,large,1,0\n",
+            (
+                "symbol,sector,size,float_shares,price\n"
+                "AIG,Financials,large,10,5\nAIG,Financials,large,10,5\n"
+                "IBM,Financials,large,-1,5\nBAC,Gambling,large,1,0\n"
+            ),
             [":3:", "symbol", ":4:", "float_shares", ":5:", "sector", "price"],
         ),
         ("", [""]),

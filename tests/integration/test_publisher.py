@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -172,15 +173,18 @@ async def test_a_publication_is_one_script(lab: Lab, tmp_path: Path) -> None:
     """Atomic: Redis runs one command from us for all keys, channels and streams of a publication."""
     with EmbeddedRedis(tmp_path) as server:
         settings = lab.settings(redis_url=server.url)
-        async with redis_client(settings) as client, subscribed(settings) as heard:
-            async with open_desk(lab, settings) as desk:
+        async with (
+            redis_client(settings) as client,
+            subscribed(settings) as heard,
+            open_desk(lab, settings) as desk,
+        ):
+            await desk.settled()
+            before = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+            for price in range(490_000, 490_010):
+                desk.trade("BAC", price // 3)
                 await desk.settled()
-                before = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
-                for price in range(490_000, 490_010):
-                    desk.trade("BAC", price // 3)
-                    await desk.settled()
-                stats = await client.info("commandstats")
-                await eventually(lambda: len(heard.of("levels")) == 11)
+            stats = await client.info("commandstats")
+            await eventually(lambda: len(heard.of("levels")) == 11)
         assert stats["cmdstat_evalsha"]["calls"] - before == 10
     for publication in arrays(heard):
         assert len({one["published_ns"] for one in publication.values()}) == 1
@@ -318,7 +322,7 @@ async def test_a_redis_that_answers_nothing_counts_as_away(lab: Lab) -> None:
         async with open_desk(lab, settings) as desk:
             await eventually(lambda: desk.publisher.failing, within_s=3 * TIMEOUT_S)
             assert time.monotonic() - started < 2 * TIMEOUT_S
-            with pytest.raises(ServiceError, match="^Redis"):
+            with pytest.raises(ServiceError, match=r"^Redis"):
                 await desk.sink.beat(b"{}")
         assert desk.publisher.published.publications == 0
 
@@ -348,7 +352,7 @@ async def test_publications_keep_the_cadence(lab: Lab) -> None:
         newest = (await lab.snapshots(settings))["US1000"]
 
     times = [one["US1000"]["published_ns"] for one in arrays(heard)][1:]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert (
         min(gaps) > 80 * MS
     )  # the clock is read a moment after the start, a little later or sooner

@@ -428,3 +428,22 @@ def test_the_command_brings_services_up_that_stay_and_takes_them_down(tmp_path: 
     assert all_gone(pids)
     assert json.loads(down.stdout) == {"stopped": ["kafka", "redis"]}
     assert (after.returncode, json.loads(after.stdout)) == (1, {})
+
+
+def test_services_start_where_standard_input_is_closed(tmp_path: Path) -> None:
+    """A supervisor may start us without a descriptor 0; the keeper's own pipes must not take the lock's number."""
+    script = (
+        "import sys, pathlib\n"
+        "from stream.services import EmbeddedRedis\n"
+        "with EmbeddedRedis(pathlib.Path(sys.argv[1])) as redis: print(redis.url)\n"
+    )
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" "$@" <&-', sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("redis://127.0.0.1:")

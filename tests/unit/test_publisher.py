@@ -38,6 +38,7 @@ class MemorySink:
     """Keeps what is published; fails as often as it is told."""
 
     def __init__(self) -> None:
+        self.epochs: set[int] = set()
         self.sent: list[list[Message]] = []
         self.attempted: list[list[Message]] = []
         self.packed: list[bool] = []
@@ -46,9 +47,11 @@ class MemorySink:
         self.fenced = False
 
     async def publish(self, messages: list[Message], *, epoch: int) -> None:
+        self.epochs.add(epoch)
         await self._take(messages, packed=False)
 
     async def publish_packed(self, messages: list[Message], *, epoch: int) -> None:
+        self.epochs.add(epoch)
         await self._take(messages, packed=True)
 
     async def beat(self, heartbeat: bytes) -> None:
@@ -140,7 +143,7 @@ async def test_nothing_is_published_before_all_partitions_are_known() -> None:
 
 
 async def test_each_index_counts_its_own_publications() -> None:
-    """seq begins at 1 and grows by 1 per code, whatever the others do."""
+    """The `seq` begins at 1 and grows by 1 per code, whatever the others do."""
     desk = Desk()
     async with publishing(desk):
         desk.tell()
@@ -160,6 +163,7 @@ async def test_each_index_counts_its_own_publications() -> None:
         fields = json.loads(message.data)
         assert (fields["seq"], fields["epoch"]) == (message.seq, 4)
         seqs.setdefault(message.code, []).append(message.seq)
+    assert desk.sink.epochs == {4}
     assert seqs == {"ALL": [1, 2, 3, 4], "ODD": [1, 2], "EVEN": [1, 2, 3]}
 
 
