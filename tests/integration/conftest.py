@@ -299,7 +299,8 @@ class Sender:
 
 
 @asynccontextmanager
-async def redis_client(settings: Settings) -> AsyncIterator[redis.asyncio.Redis]:
+async def redis_client(settings: Settings) -> AsyncIterator[Any]:
+    # Its answers are typed as if any of them could be None.
     client = redis.asyncio.from_url(settings.redis_url)
     try:
         yield client

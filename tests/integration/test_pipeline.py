@@ -9,6 +9,7 @@ import json
 import random
 import time
 from collections import Counter
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -392,7 +393,7 @@ async def test_the_epoch_grows_also_where_redis_forgot_it(lab: Lab) -> None:
     for _ in range(2):
         worker = lab.worker(settings)
         async with running(worker) as task:
-            await eventually(lambda w=worker: is_ready(w), watch=task)
+            await eventually(partial(is_ready, worker), watch=task)
             epochs.append((await lab.snapshots(settings))["US1000"]["epoch"])
         async with redis_client(settings) as client:
             await client.delete(
@@ -552,7 +553,7 @@ async def test_bad_input_is_accounted_for_and_kept(lab: Lab) -> None:
     assert account.applied + sum(account.refused.values()) == account.ticks
     assert snapshot["market_value"] == levels_of({**REFERENCE, "AIG": 490_500})["US1000"][1]
 
-    found = Counter()
+    found: Counter[tuple[str, str]] = Counter()
     by_offset = dict(zip(offsets, inputs, strict=True))
     for letter in letters:
         headers = {key: text.decode() for key, text in letter.headers}
@@ -661,6 +662,35 @@ async def test_an_absurd_time_costs_no_more_than_any_other(lab: Lab) -> None:
         spent = time.process_time() - spent
     assert worker.intake.account.refused["future"] == 1
     assert spent < 0.3
+
+
+async def test_an_error_while_a_fetch_is_applied_loses_no_tick_silently(lab: Lab) -> None:
+    """Laws 4 and 9: either the worker ends with the error, or the ticks of that fetch are read again."""
+    settings = lab.settings()
+    calls = []
+
+    def fail_once() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("a fault of ours")
+
+    worker = lab.worker(settings, observe_batch=fail_once)
+    stop = asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        async with lab.sender(settings) as sender:
+            await eventually(lambda: is_ready(worker), watch=task)
+            await sender.send(tick("IBM", "190", NOON))
+            await eventually(lambda: calls or task.done())
+            await sender.send(tick("AIG", "49", NOON))
+            await eventually(lambda: task.done() or worker.intake.account.ticks >= 1)
+            if not task.done():
+                await eventually(
+                    lambda: task.done() or worker.intake.account.ticks == 2, within_s=5
+                )
+    finally:
+        stop.set()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 # ---- 8. HTTP -------------------------------------------------------------------------------------
