@@ -235,7 +235,7 @@ async def _publish(report: Report, servers: Servers, composition: Composition) -
         await client.delete(ours.epoch)
         for _ in range(PUBLICATIONS):
             start = time.perf_counter()
-            await sink.publish(messages, epoch=1)
+            await sink.publish(messages, epoch=1, again=False)
             middle = time.perf_counter()
             await multi()
             seconds["one script"] += middle - start

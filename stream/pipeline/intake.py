@@ -205,7 +205,9 @@ class Intake:
         faults = list(decoded.malformed[:room])
         reasons = [MALFORMED] * len(faults)
         for i in dead[: room - len(faults)]:
-            faults.append(Malformed(int(decoded.message[i]), int(decoded.element[i]), ""))
+            message = int(decoded.message[i])
+            single = (records[message].value or b"").startswith(b"{")
+            faults.append(Malformed(message, None if single else int(decoded.element[i]), ""))
             reasons.append(Verdict(verdict[i]).reason)
         lasts = [part.last for part in parts]
         for fault, reason in zip(faults, reasons, strict=True):

@@ -118,7 +118,7 @@ def drain(result: FetchResult, *, limit: int = MAX_RECORDS) -> FetchedBatch | No
     Returns
     -------
     FetchedBatch or None
-        None where it holds no record (any more).
+        None where there is nothing to be read (any more); a batch without records where only markers were.
 
     Raises
     ------
@@ -131,6 +131,7 @@ def drain(result: FetchResult, *, limit: int = MAX_RECORDS) -> FetchedBatch | No
     partition_records: PartitionRecords = result._partition_records
     records = partition_records._records
     position = partition_records.next_fetch_offset
+    start = position
     found: list[DefaultRecord] = []
     while records.has_next() and len(found) < limit:
         batch = records.next_batch()
@@ -147,7 +148,7 @@ def drain(result: FetchResult, *, limit: int = MAX_RECORDS) -> FetchedBatch | No
         # Its iterator, never begun, refers back to it: without this a megabyte would wait for the garbage collector.
         partition_records._records_iterator = None
         result._partition_records = None
-    if not found:
+    if position == start:
         return None
     highwater = result._assignment.state_value(tp).highwater
     return FetchedBatch(TP(tp.topic, tp.partition), found, position, highwater)
@@ -283,7 +284,7 @@ class Consumer(driver.Consumer):
             tp.topic,
             tp.partition,
             first.next_offset - 1,
-            first.records[-1].timestamp / 1000.0,
+            first.records[-1].timestamp / 1000.0 if first.records else 0.0,
             0,
             [],
             None,

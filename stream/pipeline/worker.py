@@ -108,6 +108,7 @@ class Worker:
         self._something_moved = asyncio.Event()
         self._mirrored_ts: dict[int, Any] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._over: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until asked to stop.
@@ -155,6 +156,8 @@ class Worker:
         behind = sorted(p for p in self.intake.books if not self._caught_up(p))
         if behind:
             reasons.append(f"reading the backlog of partitions {behind}")
+        if self.publisher is None and self.settings.partials == "memory":
+            reasons.append("no epoch has been claimed yet")
         if self.publisher is not None and self.aggregator is not None:
             if not self.aggregator.complete:
                 reasons.append("not every partition has been heard of")
@@ -167,7 +170,9 @@ class Worker:
         return reasons
 
     def _start(self, name: str, work: Awaitable[None]) -> None:
-        self._tasks[name] = asyncio.create_task(_as_coroutine(work), name=name)
+        task = asyncio.create_task(_as_coroutine(work), name=name)
+        self._tasks[name] = task
+        task.add_done_callback(self._over.put_nowait)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -175,19 +180,26 @@ class Worker:
             await work()
 
     async def _supervise(self, stop: asyncio.Event) -> None:
+        """Wait for the wish to stop, or for anything that ends by itself, whenever it was started."""
         asked = asyncio.create_task(stop.wait(), name="stop")
         try:
             while not stop.is_set():
-                waited = [asked, *self._tasks.values()]
-                done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-                for task in done - {asked}:
-                    await self._ended(task)
+                over = asyncio.create_task(self._over.get())
+                await asyncio.wait((asked, over), return_when=asyncio.FIRST_COMPLETED)
+                if over.done():
+                    await self._ended(over.result())
+                else:
+                    over.cancel()
         finally:
             asked.cancel()
 
-    async def _ended(self, task: asyncio.Task[Any]) -> None:
+    async def _ended(self, task: asyncio.Task[None]) -> None:
         """Take over where a task has ended, which none does by itself."""
-        del self._tasks[task.get_name()]
+        name = task.get_name()
+        if self._tasks.get(name) is not task:
+            # It was let go of, as a publisher that resigned.
+            return
+        del self._tasks[name]
         try:
             await task
         except FencedError:
@@ -197,8 +209,7 @@ class Worker:
             log.warning("claiming_again epoch=%d", self.publisher.epoch)
             await self._become_publisher()
             return
-        reason = self._app.crash_reason or "it ended by itself"
-        raise ServiceError(f"{task.get_name()}: {reason}")
+        raise ServiceError(f"{name}: {self._app.crash_reason or 'it ended by itself'}")
 
     async def _close(self) -> None:
         pending = set(self._tasks.values())
@@ -246,14 +257,23 @@ class Worker:
             self._resign()
 
     async def _on_fetch(self, fetch: Fetch) -> None:
+        try:
+            self._apply(fetch)
+        except Exception as error:  # noqa: BLE001 - raised again where it ends the worker
+            # Faust would start the agent again with the next fetch, and this one's ticks would be lost: so the worker ends,
+            # and reads them again when it is restarted.
+            self._start("apply", _raising(error))
+            await asyncio.Event().wait()
+        # A backlog never leaves the queue empty, so the loop must be given its turn here.
+        await asyncio.sleep(0)
+
+    def _apply(self, fetch: Fetch) -> None:
         self._observe_batch()
         for book in self.intake.apply(fetch.batches):
             self._mark(book.partition)
         for batch in fetch.batches:
             if batch.partition in self.lag:
                 self.lag[batch.partition] = max(batch.highwater - batch.next_offset, 0)
-        # A backlog never leaves the queue empty, so the loop must be given its turn here.
-        await asyncio.sleep(0)
 
     def _mark(self, partition: int) -> None:
         self._moved.add(partition)
@@ -334,6 +354,8 @@ class Worker:
 
     async def _mirror_prices(self) -> None:
         symbols = self.composition.universe.symbols
+        if self._mirrored_ts and not await self._sink.has_prices():
+            self._mirrored_ts.clear()
         for partition, book in self.intake.books.items():
             mirrored = self._mirrored_ts.get(partition)
             rows = book.rows_newer_than(mirrored)
@@ -369,6 +391,10 @@ class Worker:
                 None,
                 letter.headers(),
             )
+
+
+async def _raising(error: Exception) -> None:
+    raise error
 
 
 async def _as_coroutine(work: Awaitable[None]) -> None:

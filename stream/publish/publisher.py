@@ -33,14 +33,14 @@ LONGEST_RETRY_S = 1.0
 class Sink(Protocol):
     """Where publications go; `RedisSink` is the real one."""
 
-    async def publish(self, messages: list[Message], *, epoch: int) -> None:
+    async def publish(self, messages: list[Message], *, epoch: int, again: bool) -> None:
         """Publish some indexes, all or nothing; raise ServiceError or FencedError."""
 
-    async def publish_packed(self, messages: list[Message], *, epoch: int) -> None:
+    async def publish_packed(self, messages: list[Message], *, epoch: int, again: bool) -> None:
         """Publish many indexes at once; raise ServiceError or FencedError."""
 
-    async def beat(self, heartbeat: bytes) -> None:
-        """Publish a heartbeat; raise ServiceError."""
+    async def beat(self, heartbeat: bytes) -> bool:
+        """Publish a heartbeat, and tell whether what was published is still there; raise ServiceError."""
 
 
 @dataclass(slots=True)
@@ -165,10 +165,15 @@ class Publisher:
                 continue
             heartbeat = encode_heartbeat(published_ns=time.time_ns(), indexes=indexes)
             try:
-                await self._sink.beat(heartbeat)
+                intact = await self._sink.beat(heartbeat)
             except ServiceError as error:
                 log.debug("heartbeat_lost error=%s", error)
+                continue
             if self._singles_owed:
+                self.wake()
+            if not intact and self._last is not None:
+                log.warning("redis_came_back_empty")
+                self._last = None
                 self.wake()
 
     def _owe_everything(self, error: ServiceError) -> None:
@@ -198,14 +203,15 @@ class Publisher:
             packed = False
         if not positions:
             return
+        again = self._last is not None
         newest = self._snapshots(positions, total, held)
         published_ns = time.time_ns()
         messages = [self._message(one, published_ns) for one in newest]
         if packed:
-            await self._sink.publish_packed(messages, epoch=self.epoch)
+            await self._sink.publish_packed(messages, epoch=self.epoch, again=again)
             self._singles_owed.update(positions)
         else:
-            await self._sink.publish(messages, epoch=self.epoch)
+            await self._sink.publish(messages, epoch=self.epoch, again=again)
             if self._singles_owed.issubset(positions):
                 self._singles_owed.clear()
                 self._singles_at = time.monotonic()

@@ -20,8 +20,8 @@ TIMEOUT_S = 2.0
 
 # One call instead of MULTI with three commands for each index: the same atomicity, the epoch is checked in the same step, so
 # that a publisher that was paused cannot overwrite its successor's values, and redis-py packs five arguments instead of
-# some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, prefix, stream length, and a line
-# of code, seq and data for each index: JSON as orjson writes it holds no line break.
+# some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, prefix, stream length, a line
+# of code, seq and data for each index (JSON as orjson writes it holds no line break), and whether it is the first.
 # ARGV: for each symbol a line of it and its entry.
 _MIRROR = """
 local text, at = ARGV[1], 1
@@ -38,6 +38,7 @@ _BEGIN = """
 local newest = tonumber(redis.call('GET', KEYS[1]) or '0')
 local epoch = tonumber(ARGV[1])
 if newest > epoch then return newest end
+if newest == 0 and ARGV[5] == 'again' then return -1 end
 if newest < epoch then redis.call('SET', KEYS[1], ARGV[1]) end
 local prefix, text, all, at = ARGV[2], ARGV[4], {}, 1
 while at <= #text do
@@ -130,19 +131,29 @@ class RedisSink:
         except (RedisError, OSError, TimeoutError) as error:
             raise ServiceError(f"Redis: {error}") from error
 
-    async def publish(self, messages: Sequence[Message], *, epoch: int) -> None:
+    async def publish(self, messages: Sequence[Message], *, epoch: int, again: bool) -> None:
         """Publish some indexes, all or nothing.
+
+        Parameters
+        ----------
+        messages
+            One for each index.
+        epoch
+            Of the publisher.
+        again
+            Whether the indexes that are not among them are expected to be there already.
 
         Raises
         ------
         ServiceError
-            Where Redis is away or refuses; what was published is then unknown.
+            Where Redis is away or refuses, and what was published is unknown; or where it has lost what was expected, and
+            nothing was published.
         FencedError
             Where a publisher with a newer epoch has written here; nothing was published.
         """
-        await self._fenced(self._publish, messages, epoch)
+        await self._fenced(self._publish, messages, epoch, again=again)
 
-    async def publish_packed(self, messages: Sequence[Message], *, epoch: int) -> None:
+    async def publish_packed(self, messages: Sequence[Message], *, epoch: int, again: bool) -> None:
         """Publish many indexes as one message and one hash.
 
         Raises
@@ -150,23 +161,28 @@ class RedisSink:
         ServiceError, FencedError
             As `publish`.
         """
-        await self._fenced(self._publish_packed, messages, epoch)
+        await self._fenced(self._publish_packed, messages, epoch, again=again)
 
-    async def _fenced(self, script: AsyncScript, messages: Sequence[Message], epoch: int) -> None:
+    async def _fenced(
+        self, script: AsyncScript, messages: Sequence[Message], epoch: int, *, again: bool
+    ) -> None:
         lines = b"".join(
             b"%b %d %b\n" % (message.code.encode(), message.seq, message.data)
             for message in messages
         )
-        arguments = (epoch, self._names.prefix, self._length, lines)
+        expected = "again" if again else "first"
+        arguments = (epoch, self._names.prefix, self._length, lines, expected)
         try:
             newest = await script(keys=(self._names.epoch,), args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
             raise ServiceError(f"Redis: {error}") from error
+        if newest < 0:
+            raise ServiceError("Redis: it has lost what was published, and is filled again")
         if newest:
             raise FencedError(f"a publisher of epoch {newest} has taken over from epoch {epoch}")
 
-    async def beat(self, heartbeat: bytes) -> None:
-        """Publish a heartbeat.
+    async def beat(self, heartbeat: bytes) -> bool:
+        """Publish a heartbeat, and tell whether what was published is still there.
 
         Raises
         ------
@@ -175,8 +191,16 @@ class RedisSink:
         """
         try:
             await self._redis.publish(self._names.heartbeat, heartbeat)
+            return bool(await self._redis.exists(self._names.epoch))
         except (RedisError, OSError, TimeoutError) as error:
             raise ServiceError(f"Redis: {error}") from error
+
+    async def has_prices(self) -> bool:
+        """Tell whether the hash of prices is there; where Redis is away, that is not known to be otherwise."""
+        try:
+            return bool(await self._redis.exists(self._names.prices))
+        except (RedisError, OSError, TimeoutError):
+            return True
 
     async def mirror_prices(self, prices: Mapping[str, bytes]) -> None:
         """Write last prices into their hash.

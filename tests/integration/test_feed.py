@@ -22,9 +22,9 @@ from aiokafka.partitioner import murmur2
 
 from stream.errors import FileError, ServiceError
 from stream.feed.run import FeedSummary, Progress, replay, simulate
-from stream.topics import count_partitions
 from stream.services import EmbeddedKafka
 from stream.settings import Settings
+from stream.topics import count_partitions
 
 NS_PER_MS = 1_000_000
 TS = 1381132800614000000

@@ -201,7 +201,7 @@ async def test_a_publisher_of_an_older_epoch_is_fenced(lab: Lab, *, packed: bool
         async with subscribed(settings) as heard:
             publish = old.publish_packed if packed else old.publish
             with pytest.raises(FencedError, match=r"6.*5"):
-                await publish([Message("US1000", 99, b'{"code":"US1000"}')], epoch=5)
+                await publish([Message("US1000", 99, b'{"code":"US1000"}')], epoch=5, again=False)
             assert await dump(settings) == before
             assert heard.messages == []
     assert await old.newest_epoch() == 6
@@ -379,7 +379,7 @@ async def test_the_stream_is_capped(lab: Lab) -> None:
     settings = lab.settings(stream_length=10)
     sink = RedisSink(settings.redis_url, names=settings.redis_names, stream_length=10)
     for seq in range(1, 1_001):
-        await sink.publish([Message("US1000", seq, b'{"n":%d}' % seq)], epoch=1)
+        await sink.publish([Message("US1000", seq, b'{"n":%d}' % seq)], epoch=1, again=False)
     async with redis_client(settings) as client:
         assert await client.xlen(f"{settings.redis_prefix}stream:US1000") < 250
         ((_, newest),) = await client.xrevrange(f"{settings.redis_prefix}stream:US1000", count=1)

@@ -43,19 +43,23 @@ class MemorySink:
         self.attempted: list[list[Message]] = []
         self.packed: list[bool] = []
         self.beats: list[bytes] = []
+        self.expected: list[bool] = []
         self.failures = 0
         self.fenced = False
 
-    async def publish(self, messages: list[Message], *, epoch: int) -> None:
+    async def publish(self, messages: list[Message], *, epoch: int, again: bool) -> None:
         self.epochs.add(epoch)
+        self.expected.append(again)
         await self._take(messages, packed=False)
 
-    async def publish_packed(self, messages: list[Message], *, epoch: int) -> None:
+    async def publish_packed(self, messages: list[Message], *, epoch: int, again: bool) -> None:
         self.epochs.add(epoch)
+        self.expected.append(again)
         await self._take(messages, packed=True)
 
-    async def beat(self, heartbeat: bytes) -> None:
+    async def beat(self, heartbeat: bytes) -> bool:
         self.beats.append(heartbeat)
+        return True
 
     async def _take(self, messages: list[Message], *, packed: bool) -> None:
         self.attempted.append(messages)
