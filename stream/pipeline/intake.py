@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from aiokafka.record.default_records import DefaultRecord
@@ -25,6 +25,9 @@ from stream.wire.messages import decode_messages
 from stream.wire.symbols import SymbolTable
 
 MALFORMED = "malformed"
+
+#: Frames are decoded and applied about this much at a time: larger arrays would travel to memory and back at every step.
+PORTION_BYTES = 1024 * 1024
 
 
 #: Ages are taken of about this many ticks of a fetch.
@@ -142,8 +145,9 @@ class Intake:
                 first = len(records)
                 records += batch.after(book.offset).records
                 parts.append(_Part(book, batch, first, len(records)))
-        if records:
-            self._apply_records(parts, records)
+        for first, last in _portions(records):
+            inside = [part.within(first, last) for part in parts if part.meets(first, last)]
+            self._apply_records(inside, records[first:last])
         for part in parts:
             part.book.offset = max(part.book.offset, part.batch.next_offset)
         return [part.book for part in parts]
@@ -233,6 +237,23 @@ class _Part:
     batch: FetchedBatch
     first: int
     last: int
+
+    def meets(self, first: int, last: int) -> bool:
+        """Tell whether any of its records lie in a portion."""
+        return self.first < last and self.last > first
+
+    def within(self, first: int, last: int) -> _Part:
+        """Give its share of a portion, counted from the portion's own first record."""
+        start, stop = max(self.first, first) - first, min(self.last, last) - first
+        return replace(self, first=start, last=stop)
+
+
+def _portions(records: Sequence[DefaultRecord]) -> Iterator[tuple[int, int]]:
+    """Cut the records of a fetch into portions that a processor's cache can hold, judged by the first record's size."""
+    size = len(records[0].value or b"") if records else 0
+    step = max(PORTION_BYTES // max(size, 1), 1)
+    for first in range(0, len(records), step):
+        yield first, min(first + step, len(records))
 
 
 def _obey(book: Book, control: Control) -> None:

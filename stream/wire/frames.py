@@ -85,7 +85,7 @@ def decode(
     ]
     whole = np.flatnonzero(good)
     record = np.frombuffer(
-        b"".join([messages[i][HEADER.itemsize :] for i in whole.tolist()]), RECORD
+        b"".join([memoryview(messages[i])[HEADER.itemsize :] for i in whole.tolist()]), RECORD
     )
     if len(record) == 0:
         return no_ticks(malformed)

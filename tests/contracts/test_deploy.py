@@ -310,15 +310,15 @@ async def test_the_publisher_may_publish_and_no_more(guarded_redis: str) -> None
     sink = RedisSink(url, names=names.RedisNames(), stream_length=10)
     other = RedisSink(url, names=names.RedisNames("other:"), stream_length=10)
 
-    await sink.publish([Message("US1000", 1, b"{}")], epoch=1)
-    await sink.publish_packed([Message("US1000", 2, b"{}")], epoch=1)
+    await sink.publish([Message("US1000", 1, b"{}")], epoch=1, again=False)
+    await sink.publish_packed([Message("US1000", 2, b"{}")], epoch=1, again=False)
     await sink.beat(b"{}")
     await sink.mirror_prices({"AAPL": b"{}"})
     assert await sink.newest_epoch() == 1
     with pytest.raises(FencedError):
-        await sink.publish([Message("US1000", 1, b"{}")], epoch=0)
+        await sink.publish([Message("US1000", 1, b"{}")], epoch=0, again=False)
     with pytest.raises(ServiceError):
-        await other.publish([Message("US1000", 1, b"{}")], epoch=1)
+        await other.publish([Message("US1000", 1, b"{}")], epoch=1, again=False)
     await sink.close()
     await other.close()
     with client("capstream-publisher", guarded_redis) as publisher:
