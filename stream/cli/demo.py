@@ -25,7 +25,7 @@ from stream.cli.worker import configure_logging
 from stream.errors import ServiceError
 from stream.feed.run import FeedSummary, simulate
 from stream.files import load_composition
-from stream.gateway.health import HealthServer
+from stream.gateway.health import HealthServer, is_taken
 from stream.gateway.metrics import WorkerMetrics
 from stream.index.composition import Composition
 from stream.index.units import round_display
@@ -68,9 +68,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--metrics-port",
         type=int,
-        default=0,
         metavar="P",
-        help="port of the metrics; default: a free one",
+        help="port of the metrics; default: 9108, or a free one where that is taken",
     )
     parser.set_defaults(run=run)
 
@@ -112,6 +111,8 @@ async def _demo(
     follower = Follower(settings)
     end_worker = asyncio.Event()
     host, port = settings.metrics_host, settings.metrics_port
+    if args.metrics_port is None and is_taken(host, port):
+        port = 0
     async with HealthServer(worker, metrics.registry, host=host, port=port) as server:
         working = asyncio.create_task(worker.run(end_worker))
         following = asyncio.create_task(follower.run())
