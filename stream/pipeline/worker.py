@@ -61,7 +61,7 @@ class Worker:
     publisher
         Where this worker is the one that publishes, else None.
     drift
-        Sum of the differences that the last recomputation found; must stay 0 (law 2).
+        Books whose running integers differed from a fresh sum at the last check; must stay 0 (law 2).
     lag
         Records of each owned partition that are not applied yet.
     """
