@@ -74,12 +74,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the levels."""
     settings = load_settings(constituents=args.constituents, indexes=args.indexes)
     composition = load_composition(settings.constituents_path, settings.indexes_path)
-    if composition.left_out:
-        left_out = ", ".join(composition.left_out)
-        sys.stderr.write(f"left out, since they select no constituent: {left_out}\n")
     book = Book(composition, hours=settings.hours, partition=0)
     book.origin = Origin.REPLAY if args.files else Origin.LIVE
     account = _apply(book, args.files, args.at, settings.hours)
+    if composition.left_out:
+        left_out = ", ".join(composition.left_out)
+        sys.stderr.write(f"left out, since they select no constituent: {left_out}\n")
     total = book.partial()
     newest = snapshots(composition, list(range(len(composition.indexes))), total)
     if args.json:
