@@ -18,10 +18,9 @@ from stream.wire.names import RedisNames
 #: A Redis that accepts a command and answers nothing counts as away after this long.
 TIMEOUT_S = 2.0
 
-# One call instead of MULTI with three commands for each index: the same atomicity, the epoch is checked in the same step, so
-# that a publisher that was paused cannot overwrite its successor's values, and redis-py packs five arguments instead of
-# some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, prefix, stream length, a line
-# of code, seq and data for each index (JSON as orjson writes it holds no line break), and whether it is the first.
+#: What the scripts add to the prefix, which they are given as an argument.
+_NAMES = RedisNames("")
+
 # ARGV: for each symbol a line of it and its entry.
 _MIRROR = """
 local text, at = ARGV[1], 1
@@ -34,6 +33,10 @@ end
 return 0
 """
 
+# One call instead of MULTI with three commands for each index: the same atomicity, the epoch is checked in the same step, so
+# that a publisher that was paused cannot overwrite its successor's values, and redis-py packs five arguments instead of
+# some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, prefix, stream length, a line
+# of code, seq and data for each index (JSON as orjson writes it holds no line break), and whether it is the first.
 _BEGIN = """
 local newest = tonumber(redis.call('GET', KEYS[1]) or '0')
 local epoch = tonumber(ARGV[1])
@@ -49,18 +52,19 @@ while at <= #text do
   local data = string.sub(text, second + 1, stop - 1)
   at = stop + 1
 """
-_SINGLE = """
-  redis.call('SET', prefix .. 'snap:' .. code, data)
-  redis.call('XADD', prefix .. 'stream:' .. code, 'MAXLEN', '~', ARGV[3], '*', 'epoch', ARGV[1], 'seq', seq, 'data', data)
-  redis.call('PUBLISH', prefix .. 'level:' .. code, data)
+_SINGLE = f"""
+  redis.call('SET', prefix .. '{_NAMES.snap("")}' .. code, data)
+  redis.call('XADD', prefix .. '{_NAMES.stream("")}' .. code, 'MAXLEN', '~', ARGV[3], '*',
+    'epoch', ARGV[1], 'seq', seq, 'data', data)
+  redis.call('PUBLISH', prefix .. '{_NAMES.level("")}' .. code, data)
 """
-_PACKED = """
-  redis.call('HSET', prefix .. 'snaps', code, data)
+_PACKED = f"""
+  redis.call('HSET', prefix .. '{_NAMES.snaps}', code, data)
 """
-_END = """
+_END = f"""
   all[#all + 1] = data
 end
-redis.call('PUBLISH', prefix .. 'levels', '[' .. table.concat(all, ',') .. ']')
+redis.call('PUBLISH', prefix .. '{_NAMES.levels}', '[' .. table.concat(all, ',') .. ']')
 return 0
 """
 

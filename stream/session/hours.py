@@ -93,12 +93,10 @@ class RegularHours:
         if len(ts) == 0:
             return np.zeros(0, dtype=bool)
         first, last = int(ts.min()), int(ts.max())
-        edges = self._edges(first, last)
+        if self.covers(first, last):
+            return np.ones(len(ts), dtype=bool)
         # Edges alternate open, close: an instant is inside if an odd number of them lies at or before it.
-        low, high = np.searchsorted(edges, [first, last], side="right")
-        if low == high:
-            return np.full(len(ts), bool(low & 1))
-        return (np.searchsorted(edges, ts, side="right") & 1).astype(bool)
+        return (np.searchsorted(self._edges(first, last), ts, side="right") & 1).astype(bool)
 
     def covers(self, first: int, last: int) -> bool:
         """Tell whether two instants, and so all between them, lie in the regular hours of one day."""
