@@ -13,5 +13,13 @@ create() {
 
 # Simulated time runs ahead of the clock, which brokers allow by an hour only.
 create ticks 4 retention.ms=691200000 message.timestamp.after.max.ms=9223372036854775807
-create partials 1 cleanup.policy=compact
+# Whoever takes over reads these from their start or from some seconds back: segments are closed, and compacted, after minutes.
+short=(cleanup.policy=compact segment.ms=300000 min.cleanable.dirty.ratio=0.1 delete.retention.ms=600000)
+create partials 1 "${short[@]}"
+# As many as ticks: a book's checkpoints stand beside its log. A record may hold a whole universe.
+create checkpoints 4 "${short[@]}" max.message.bytes=16777216
+create compositions 1 cleanup.policy=compact max.message.bytes=16777216
+# Numbers of control records are offsets: the list is kept whole.
+create control 1 retention.ms=-1
+create levels 1 retention.ms=691200000
 create dead-letters 1 retention.ms=2592000000

@@ -8,6 +8,7 @@ The tree, by who has to act::
         FileError           a constituents, index or trades file has unusable lines
         CompositionError    an index cannot be built exactly from its constituents
       ServiceError          the world: an embedded or remote service failed
+      StuckError            the supervisor: start the process again, since it reads nothing though the brokers answer
       WireError             the sender: bytes that do not follow the contract
       FencedError           a newer publisher has taken over
 """
@@ -35,6 +36,10 @@ class CompositionError(SetupError):
 
 class ServiceError(CapstreamError):
     """A service that the program depends on could not be started or reached."""
+
+
+class StuckError(CapstreamError):
+    """Records wait, the brokers answer, and nothing is read: only a new process helps."""
 
 
 class WireError(CapstreamError):

@@ -28,6 +28,7 @@ Partials = Literal["memory", "topic"]
 _Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
+_Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,12 +49,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Path of a file of index definitions, which adds to the bundled ones or replaces them; empty means none.
     regular_hours
         When prints set the last price.
-    ticks_topic, partials_topic, dead_letters_topic
+    ticks_topic, partials_topic, checkpoints_topic, compositions_topic, control_topic, levels_topic, dead_letters_topic
         Names of the topics.
     partitions
         Number of tick partitions, where the topic must be created.
     group
         Kafka consumer group: workers of one group share the partitions.
+    session_timeout_s
+        A worker that has not been heard of for so long loses its partitions to the others.
+    progress_timeout_s
+        A worker whose partitions hold new records, none of which it applies for so long, ends, to be started again.
+    checkpoint_s
+        Time between two checkpoints of a book: about so much of the log is read again after a crash.
+    stale_after_s
+        A partition that has not been heard of for so long makes its indexes stale.
     partials
         `memory` where one worker runs all of it, `topic` where many do.
     publish_backlog
@@ -82,9 +91,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     regular_hours: str = "Mon-Fri 09:30-16:00 America/New_York"
     ticks_topic: str = names.TICKS_TOPIC
     partials_topic: str = names.PARTIALS_TOPIC
+    checkpoints_topic: str = names.CHECKPOINTS_TOPIC
+    compositions_topic: str = names.COMPOSITIONS_TOPIC
+    control_topic: str = names.CONTROL_TOPIC
+    levels_topic: str = names.LEVELS_TOPIC
     dead_letters_topic: str = names.DEAD_LETTERS_TOPIC
     partitions: _Positive = 4
     group: str = "capstream"
+    session_timeout_s: _Seconds = 6.0
+    progress_timeout_s: _Seconds = 30.0
+    checkpoint_s: _Seconds = 5.0
+    stale_after_s: _Seconds = 3.0
     partials: Partials = "memory"
     publish_backlog: bool = False
     cadence_ms: _Natural = 100

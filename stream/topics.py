@@ -22,7 +22,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from stream.errors import ServiceError
+from stream.errors import ServiceError, SetupError
 from stream.settings import Settings
 from stream.wire.messages import decode_messages
 from stream.wire.symbols import SymbolTable
@@ -48,7 +48,28 @@ _UNREACHABLE = (
     RequestTimedOutError,
 )
 
-PARTIALS_CONFIG: Mapping[str, str] = {"cleanup.policy": "compact"}
+#: A whole universe in one record: a checkpoint, a composition.
+LARGEST_RECORD = 16 * 1024 * 1024
+
+#: Whoever takes over reads these from their start or from some seconds back, so they are kept short: segments are closed,
+#: and then compacted, after minutes.
+PARTIALS_CONFIG: Mapping[str, str] = {
+    "cleanup.policy": "compact",
+    "segment.ms": str(5 * 60 * 1000),
+    "min.cleanable.dirty.ratio": "0.1",
+    "delete.retention.ms": str(10 * 60 * 1000),
+}
+CHECKPOINTS_CONFIG: Mapping[str, str] = {
+    **PARTIALS_CONFIG,
+    "max.message.bytes": str(LARGEST_RECORD),
+}
+COMPOSITIONS_CONFIG: Mapping[str, str] = {
+    "cleanup.policy": "compact",
+    "max.message.bytes": str(LARGEST_RECORD),
+}
+#: Numbers of control records are offsets, and books remember them: the list is kept whole.
+CONTROL_CONFIG: Mapping[str, str] = {"retention.ms": "-1"}
+LEVELS_CONFIG: Mapping[str, str] = {"retention.ms": str(8 * _MS_PER_DAY)}
 DEAD_LETTERS_CONFIG: Mapping[str, str] = {"retention.ms": str(30 * _MS_PER_DAY)}
 
 _MOST_REPLICAS = 3
@@ -99,13 +120,29 @@ async def ensure_topics(settings: Settings) -> int:
 
     Raises
     ------
+    SetupError
+        Where the topic of checkpoints has not as many partitions as that of the ticks.
     ServiceError
         Where Kafka cannot be reached, or does not create a topic.
     """
-    url = settings.kafka_url
-    await ensure_topic(url, settings.partials_topic, partitions=1, config=PARTIALS_CONFIG)
-    await ensure_topic(url, settings.dead_letters_topic, partitions=1, config=DEAD_LETTERS_CONFIG)
-    return await ensure_topic(url, settings.ticks_topic, partitions=settings.partitions)
+    async with _administering(settings.kafka_url) as admin:
+        ticks = await _ensure(admin, settings.ticks_topic, settings.partitions, TICKS_CONFIG)
+        for topic, config in (
+            (settings.partials_topic, PARTIALS_CONFIG),
+            (settings.compositions_topic, COMPOSITIONS_CONFIG),
+            (settings.control_topic, CONTROL_CONFIG),
+            (settings.levels_topic, LEVELS_CONFIG),
+            (settings.dead_letters_topic, DEAD_LETTERS_CONFIG),
+        ):
+            await _ensure(admin, topic, 1, config)
+        kept = await _ensure(admin, settings.checkpoints_topic, ticks, CHECKPOINTS_CONFIG)
+    if kept != ticks:
+        raise SetupError(
+            f"topic {settings.ticks_topic} has {ticks} partitions and {settings.checkpoints_topic} {kept}: symbols have "
+            "moved between partitions; begin with new topics (CAPSTREAM_TICKS_TOPIC, CAPSTREAM_CHECKPOINTS_TOPIC, "
+            "CAPSTREAM_PARTIALS_TOPIC, CAPSTREAM_CONTROL_TOPIC)"
+        )
+    return ticks
 
 
 async def ensure_topic(
@@ -133,12 +170,18 @@ async def ensure_topic(
         Where Kafka cannot be reached within ten seconds, or does not create the topic.
     """
     async with _administering(kafka_url) as admin:
+        return await _ensure(admin, topic, partitions, config)
+
+
+async def _ensure(
+    admin: AIOKafkaAdminClient, topic: str, partitions: int, config: Mapping[str, str]
+) -> int:
+    found = await _partitions(admin, topic)
+    if not found:
+        await _create(admin, topic, partitions=partitions, config=config)
+    while not found:
+        await asyncio.sleep(_POLL_S)
         found = await _partitions(admin, topic)
-        if not found:
-            await _create(admin, topic, partitions=partitions, config=config)
-        while not found:
-            await asyncio.sleep(_POLL_S)
-            found = await _partitions(admin, topic)
     return found
 
 

@@ -81,6 +81,7 @@ async def measure_ingest(
     worker = Worker(
         settings,
         composition,
+        observer=True,
         observe_batch=lambda: first.append(time.perf_counter()) if not first else None,
     )
     stop = asyncio.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import math
 import signal
 import sys
 
@@ -25,6 +26,11 @@ examples:
 
 Prints where its metrics are; /livez and /readyz stand beside them. Ctrl-C ends it cleanly.
 """
+
+LIBRARIES = ("faust", "aiokafka", "mode")
+SAY_AGAIN_S = 10.0
+LONGEST_TEMPLATE = 80
+MOST_TEMPLATES = 1_000
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -69,11 +75,34 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    for library in ("faust", "aiokafka", "mode"):
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Seldom())
+    for library in LIBRARIES:
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     # Faust's services log under the module of their class: these are ours by name, but its by voice.
     for module in ("stream.pipeline.app", "stream.pipeline.transport"):
         logging.getLogger(module).setLevel(logging.WARNING)
+
+
+class Seldom(logging.Filter):
+    """Lets a library say the same once in a while: while a broker is away, aiokafka says so hundreds of times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is to be written."""
+        if record.name.partition(".")[0] not in LIBRARIES:
+            return True
+        # Its template and not its text, so that there are not more of them than lines in the libraries.
+        about = f"{record.name} {record.msg}"[:LONGEST_TEMPLATE]
+        if record.created - self._said.get(about, -math.inf) < SAY_AGAIN_S:
+            return False
+        if len(self._said) >= MOST_TEMPLATES:
+            self._said.clear()
+        self._said[about] = record.created
+        return True
 
 
 async def _serve(settings: Settings, composition: Composition, worker_id: str | None) -> None:

@@ -16,6 +16,8 @@ from aiokafka.structs import RecordMetadata
 from numpy.typing import NDArray
 
 from stream.feed.trades import Trades
+from stream.index.control import Control, OriginRecord, Roll
+from stream.session.days import Session
 from stream.topics import CONNECT_S, reaching
 from stream.wire import control, frames, ticks_json
 from stream.wire.ticks_json import NS_PER_MS
@@ -192,7 +194,25 @@ class TickWriter:
         ServiceError
             Where Kafka does not take it.
         """
-        record = control.encode(control.OriginRecord(origin))
+        await self._say(OriginRecord(origin), first_ts=first_ts)
+
+    async def roll(self, session: Session) -> None:
+        """Write to each partition, and wait for it, that a session begins.
+
+        Parameters
+        ----------
+        session
+            Of the ticks that follow.
+
+        Raises
+        ------
+        ServiceError
+            Where Kafka does not take it.
+        """
+        await self._say(Roll(*session), first_ts=session.starts_ns)
+
+    async def _say(self, said: Control, *, first_ts: int) -> None:
+        record = control.encode(said)
         stamp = max(self._now_ns(), first_ts) // NS_PER_MS
         for partition in range(self._n_partitions):
             batch = self._producer.create_batch()

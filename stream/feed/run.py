@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from stream.feed.tape import read_tape
 from stream.feed.trades import Trades
 from stream.files import load_composition
 from stream.index.units import NS_PER_S
+from stream.session.days import Session, session_at
 from stream.session.hours import RegularHours
 from stream.settings import Settings
 from stream.topics import ensure_topic, newest_event
@@ -176,6 +178,7 @@ async def simulate(  # noqa: PLR0913 - an option each, all by name
             "simulated",
             blocks,
             writer,
+            zone=settings.hours.zone,
             first_ts=start,
             until_ns=until_ns,
             stop=stop or asyncio.Event(),
@@ -240,6 +243,7 @@ async def replay(
             "replay",
             chain(head, blocks),
             writer,
+            zone=settings.hours.zone,
             first_ts=first_ts,
             until_ns=None,
             stop=stop or asyncio.Event(),
@@ -319,6 +323,37 @@ def replayed_blocks(tape: Iterable[Trades], *, speed: float | None) -> Iterator[
         yield Block(trades, ((reached - first) / speed).astype(np.int64))
 
 
+def by_session(
+    trades: Trades, session: Session | None, zone: ZoneInfo
+) -> Iterator[tuple[Trades, Session]]:
+    """Cut trades where their event times reach a later session; late ones stay in that which was reached.
+
+    Parameters
+    ----------
+    trades
+        In the order of their tape; not empty.
+    session
+        That which the trades before them had reached, or None.
+    zone
+        Where days are counted.
+
+    Yields
+    ------
+    Trades
+        Consecutive parts.
+    Session
+        Of each part.
+    """
+    start, n = 0, len(trades)
+    while start < n:
+        if session is None or trades.ts[start] >= session.ends_ns:
+            session = session_at(int(trades.ts[start]), zone)
+        beyond = np.flatnonzero(trades.ts[start:] >= session.ends_ns)
+        stop = start + int(beyond[0]) if len(beyond) else n
+        yield trades.take(slice(start, stop)), session
+        start = stop
+
+
 def utc_text(ts: int) -> str:
     """Write a time for people.
 
@@ -352,6 +387,7 @@ async def _run(
     blocks: Iterable[Block],
     writer: TickWriter,
     *,
+    zone: ZoneInfo,
     first_ts: int,
     until_ns: int | None,
     stop: asyncio.Event,
@@ -364,11 +400,16 @@ async def _run(
 
     await writer.announce(origin, first_ts=first_ts)
     n_ticks = 0
+    session: Session | None = None
     first_event = last_event = None
     start = time.monotonic_ns()
     async with aclosing(paced(blocks, clock=time.monotonic_ns, wait=wait)) as steps:
         async for trades in steps:
-            await writer.write(trades)
+            for part, reached in by_session(trades, session, zone):
+                if reached != session:
+                    session = reached
+                    await writer.roll(session)
+                await writer.write(part)
             n_ticks += len(trades)
             first_event = int(trades.ts[0]) if first_event is None else first_event
             last_event = int(trades.ts[-1])

@@ -82,5 +82,6 @@ class HealthServer:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         reasons = self._worker.not_ready()
-        body = {"status": "ready" if not reasons else "not ready", "reasons": reasons}
+        status = "standby" if self._worker.standby else "ready"
+        body = {"status": "not ready" if reasons else status, "reasons": reasons}
         return web.json_response(body, status=503 if reasons else 200)

@@ -17,15 +17,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from stream import __version__
+from stream.index.aggregate import Doubt
 from stream.index.units import LEVEL_SCALE
 from stream.pipeline.intake import AGE_BOUNDS_S
 from stream.pipeline.worker import Worker
 
 #: Upper bounds of the publication delay, seconds.
 DELAY_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-
-#: Unknown sale conditions come from outside: beyond the printable letters they share one label.
-OTHER = "other"
 
 
 class WorkerMetrics(Collector):
@@ -82,7 +80,7 @@ def _ticks(worker: Worker) -> Iterator[Metric]:
         "Sale conditions that are not in the table.",
         labels=["letter"],
     )
-    for letter, count in _few_letters(account.unknown_conditions).items():
+    for letter, count in account.unknown_conditions.items():
         unknown.add_metric([letter], count)
     yield unknown
     buckets, running = [], 0
@@ -108,14 +106,6 @@ def _ticks(worker: Worker) -> Iterator[Metric]:
     )
 
 
-def _few_letters(letters: dict[str, int]) -> dict[str, int]:
-    few: dict[str, int] = {}
-    for letter, count in letters.items():
-        name = letter if letter.isascii() and letter.isprintable() else OTHER
-        few[name] = few.get(name, 0) + count
-    return few
-
-
 def _partitions(worker: Worker) -> Iterator[Metric]:
     lag = GaugeMetricFamily(
         "capstream_lag_records", "Records that are not applied yet.", labels=["partition"]
@@ -123,11 +113,39 @@ def _partitions(worker: Worker) -> Iterator[Metric]:
     for partition, records in worker.lag.items():
         lag.add_metric([str(partition)], records)
     yield lag
+    checkpoints = worker.checkpoints
+    if checkpoints is not None:
+        behind = GaugeMetricFamily(
+            "capstream_checkpoint_lag_records",
+            "Records that would be read again after a crash.",
+            labels=["partition"],
+        )
+        for partition, book in worker.intake.books.items():
+            written = checkpoints.written.get(partition, 0)
+            behind.add_metric([str(partition)], book.offset - written)
+        yield behind
     yield GaugeMetricFamily(
         "capstream_ready",
         "1 where nothing speaks against relying on this worker.",
         value=0 if worker.not_ready() else 1,
     )
+    yield GaugeMetricFamily(
+        "capstream_standby",
+        "1 where this worker has no partition, and waits to take over.",
+        value=1 if worker.standby else 0,
+    )
+    seconds, _, _ = worker.progress.worst(now_s=time.monotonic())
+    yield GaugeMetricFamily(
+        "capstream_stalled_seconds",
+        "How long records have waited of which none was read.",
+        value=seconds,
+    )
+    failures = CounterMetricFamily(
+        "capstream_failures", "Failed attempts, by what they are about.", labels=["about"]
+    )
+    for about, count in worker.troubles.failures.items():
+        failures.add_metric([about], count)
+    yield failures
 
 
 def _publications(worker: Worker) -> Iterator[Metric]:
@@ -145,6 +163,25 @@ def _publications(worker: Worker) -> Iterator[Metric]:
         "capstream_snapshots", "Snapshots in the confirmed publications.", value=published.snapshots
     )
     yield GaugeMetricFamily("capstream_epoch", "Epoch of this publisher.", value=publisher.epoch)
+    yield GaugeMetricFamily(
+        "capstream_levels_waiting",
+        "Levels that wait to be recorded in Kafka.",
+        value=len(publisher.record.waiting),
+    )
+    yield CounterMetricFamily(
+        "capstream_levels_dropped",
+        "Levels that were not recorded in Kafka, because too many were waiting.",
+        value=publisher.record.dropped,
+    )
+    aggregator = worker.aggregator
+    if aggregator is not None:
+        doubts = GaugeMetricFamily(
+            "capstream_doubtful_indexes", "Indexes that are stale or held.", labels=["status"]
+        )
+        for doubt in (Doubt.STALE, Doubt.HELD):
+            count = int((aggregator.doubts == doubt).sum())
+            doubts.add_metric([doubt.name.lower()], count)
+        yield doubts
     level = GaugeMetricFamily("capstream_level", "Last published level.", labels=["index"])
     for code, one in published.levels.items():
         level.add_metric([code], one.level / LEVEL_SCALE)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
@@ -121,6 +121,8 @@ class Composition:
         int64, shape (n_rows,): a price above it is out of bounds (law 1).
     memberships
         Of all indexes, by row.
+    row_of
+        Rows by symbol.
     """
 
     id: str
@@ -130,6 +132,7 @@ class Composition:
     reference_price: NDArray[np.int64]
     highest_price: NDArray[np.int64]
     memberships: Memberships
+    row_of: Mapping[str, int] = field(repr=False)
 
     @classmethod
     def build(cls, universe: Universe, definitions: Sequence[Definition]) -> Composition:
@@ -166,15 +169,33 @@ class Composition:
         indexes = tuple(
             _index(universe, definition, members[definition.code], family) for definition in used
         )
+        return cls.of(universe, indexes, tuple(d.code for d in definitions if not members[d.code]))
+
+    @classmethod
+    def of(
+        cls, universe: Universe, indexes: Sequence[Index], left_out: Sequence[str]
+    ) -> Composition:
+        """Put together a composition whose indexes are worked out already, as a stored one's are.
+
+        Parameters
+        ----------
+        universe
+            The instruments with their reference prices.
+        indexes
+            With index shares, reference values and divisors.
+        left_out
+            Codes of definitions that select nothing.
+        """
         price = np.array([i.price for i in universe.instruments], dtype=np.int64)
         return cls(
             id=_identity(universe, indexes),
             universe=universe,
-            indexes=indexes,
-            left_out=tuple(d.code for d in definitions if not members[d.code]),
+            indexes=tuple(indexes),
+            left_out=tuple(left_out),
             reference_price=price,
             highest_price=price * BOUND_MULTIPLE,
             memberships=_memberships(price, indexes),
+            row_of={symbol: row for row, symbol in enumerate(universe.symbols)},
         )
 
     @property

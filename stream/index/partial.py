@@ -24,8 +24,8 @@ class Origin(IntEnum):
 
 
 #: Rows of `Partial.columns`.
-VALUE, PRICED, UP, DOWN, PRICED_REFERENCE = range(5)
-N_COLUMNS = 5
+VALUE, PRICED, UP, DOWN, PRICED_REFERENCE, CLOSE = range(6)
+N_COLUMNS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,18 @@ class Partial:
 
     Attributes
     ----------
-    composition
-        Id of the composition that the values belong to.
+    composition, session
+        Id of the composition that the values belong to, and trade date; only partials that agree in both add up.
     offsets
         For each partition, the offset of the next record of its log: all before it is contained.
+    control
+        Number of the last control record that each of its logs has obeyed.
     origin
         Of the prices.
     columns
         int64, shape (N_COLUMNS, n_indexes), of what adds up: VALUE, market value less the reference value in the index's
-        10^-(4+k) dollar; PRICED, UP, DOWN, constituents with a price, and with one above or below the reference price;
-        PRICED_REFERENCE, reference value of the priced constituents.
+        10^-(4+k) dollar; PRICED, UP, DOWN, constituents with a price of the session, and with one above or below the
+        previous close; PRICED_REFERENCE, reference value of the priced constituents; CLOSE, as VALUE, at the previous close.
     event_ns
         int64, shape (n_indexes,): event time of the newest tick in it, or NO_EVENT.
     touched
@@ -51,7 +53,9 @@ class Partial:
     """
 
     composition: str
+    session: str
     offsets: Mapping[int, int]
+    control: int
     origin: Origin
     columns: NDArray[np.int64]
     event_ns: NDArray[np.int64]
@@ -63,7 +67,9 @@ class Partial:
         n = len(composition.indexes)
         return cls(
             composition=composition.id,
+            session="",
             offsets={},
+            control=0,
             origin=Origin.LIVE,
             columns=np.zeros((N_COLUMNS, n), np.int64),
             event_ns=np.full(n, NO_EVENT, np.int64),
@@ -77,23 +83,28 @@ class Partial:
 
     @property
     def priced(self) -> NDArray[np.int64]:
-        """Number of constituents with a price."""
+        """Number of constituents with a price of the session."""
         return self._column(PRICED)
 
     @property
     def up(self) -> NDArray[np.int64]:
-        """Number of constituents above their reference price."""
+        """Number of constituents above their previous close."""
         return self._column(UP)
 
     @property
     def down(self) -> NDArray[np.int64]:
-        """Number of constituents below their reference price."""
+        """Number of constituents below their previous close."""
         return self._column(DOWN)
 
     @property
     def priced_reference(self) -> NDArray[np.int64]:
         """Reference value of the priced constituents, in the index's 10^-(4+k) dollar."""
         return self._column(PRICED_REFERENCE)
+
+    @property
+    def standing(self) -> tuple[str, str]:
+        """What partials must agree in to add up: composition and session."""
+        return self.composition, self.session
 
     def _column(self, number: int) -> NDArray[np.int64]:
         column: NDArray[np.int64] = self.columns[number]
@@ -105,13 +116,13 @@ class Partial:
         Raises
         ------
         ValueError
-            Where the two belong to different compositions or share a partition.
+            Where the two belong to different compositions or sessions, or share a partition.
         """
-        if self.composition != other.composition:
-            raise ValueError(f"partials of {self.composition} and {other.composition} do not add")
+        if self.standing != other.standing:
+            raise ValueError(f"partials of {self.standing} and {other.standing} do not add")
         if self.offsets.keys() & other.offsets.keys():
             raise ValueError(f"partition {min(self.offsets.keys() & other.offsets.keys())} twice")
-        return _sum(self.composition, (self, other))
+        return _sum((self, other))
 
     def same_values(self, other: Partial) -> bool:
         """Tell whether every integer agrees, whatever logs they came from."""
@@ -122,15 +133,17 @@ class Partial:
 
 
 def total(composition: Composition, partials: Iterable[Partial]) -> Partial:
-    """Add any number of partials of one composition and different partitions."""
+    """Add any number of partials of one composition and session, and of different partitions."""
     terms = tuple(partials)
-    return _sum(composition.id, terms) if terms else Partial.zero(composition)
+    return _sum(terms) if terms else Partial.zero(composition)
 
 
-def _sum(composition: str, terms: Sequence[Partial]) -> Partial:
+def _sum(terms: Sequence[Partial]) -> Partial:
     return Partial(
-        composition=composition,
+        composition=terms[0].composition,
+        session=terms[0].session,
         offsets={p: offset for term in terms for p, offset in term.offsets.items()},
+        control=min(term.control for term in terms),
         origin=max(term.origin for term in terms),
         columns=np.add.reduce([term.columns for term in terms]),
         event_ns=np.maximum.reduce([term.event_ns for term in terms]),

@@ -13,6 +13,7 @@ from typing import Any
 
 from faust.types import TP
 
+from stream.pipeline.log import REQUEST_S
 from stream.pipeline.schemas import AsFetched, Partials, PartialsSchema
 from stream.pipeline.transport import (
     MAX_PARTITION_BYTES,
@@ -25,9 +26,6 @@ from stream.settings import Settings
 #: Fetches that wait between the fetcher and the book agent: each may hold a megabyte.
 BUFFERED_FETCHES = 2
 
-#: A worker that dies is missed after this long; brokers allow 6 s at least.
-SESSION_TIMEOUT_S = 6.0
-
 
 class App(CoalescingApp):
     """Faust, told where partitions start and who hears of assignments."""
@@ -36,13 +34,11 @@ class App(CoalescingApp):
         self,
         settings: Settings,
         *,
-        resume_offset: Callable[[TP], int | None],
-        on_assigned: Callable[[Mapping[TP, LogRange]], Awaitable[None]],
+        positions: Callable[[Mapping[TP, LogRange]], Awaitable[Mapping[TP, int]]],
         worker_id: str | None,
     ) -> None:
         self.coalesced = frozenset((settings.ticks_topic,))
-        self._resume_offset = resume_offset
-        self._on_assigned = on_assigned
+        self._positions = positions
         super().__init__(
             settings.group,
             broker=";".join(f"capstream://{host}" for host in settings.kafka_url.split(",")),
@@ -55,21 +51,22 @@ class App(CoalescingApp):
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=MAX_PARTITION_BYTES,
             consumer_group_instance_id=worker_id,
-            broker_session_timeout=SESSION_TIMEOUT_S,
-            broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,
+            broker_session_timeout=settings.session_timeout_s,
+            broker_heartbeat_interval=settings.session_timeout_s / 4,
+            broker_request_timeout=max(REQUEST_S, 2 * settings.session_timeout_s),
             producer_acks=-1,
         )
 
-    def resume_offset(self, tp: TP) -> int | None:
-        """Offset to read a partition from, or None for its first retained record."""
-        return self._resume_offset(tp)
+    async def positions(self, logs: Mapping[TP, LogRange]) -> Mapping[TP, int]:
+        """Say where to read the partitions that are assigned now."""
+        return await self._positions(logs)
+
+    async def commit_offset(self, tp: TP, offset: int) -> None:
+        """Commit how far a partition is."""
+        await self.consumer.transport_commit({tp: offset})  # type: ignore[attr-defined]
 
     def _create_directories(self) -> None:
         """Keep nothing in files: Faust would leave a folder behind wherever it is started."""
-
-    async def before_first_fetch(self, logs: Mapping[TP, LogRange]) -> None:
-        """Pass on which partitions are assigned."""
-        await self._on_assigned(logs)
 
 
 def add_agents(
@@ -77,7 +74,7 @@ def add_agents(
     settings: Settings,
     *,
     on_fetch: Callable[[Fetch], Awaitable[None]],
-    on_partials: Callable[[Partials], None],
+    on_partials: Callable[[Partials, int], None],
 ) -> Any:
     """Declare the topics and the agents.
 
@@ -90,7 +87,7 @@ def add_agents(
     on_fetch
         Applies what a fetch has brought.
     on_partials
-        Takes partials, each of one partition.
+        Takes partials, each of one partition, and the offset of their record where they come from a topic.
 
     Returns
     -------
@@ -112,6 +109,6 @@ def add_agents(
     @app.agent(partials, name="aggregator")
     async def aggregator(sums: Any) -> None:
         async for event in sums.noack().events():
-            on_partials(event.value)
+            on_partials(event.value, event.message.offset)
 
     return partials

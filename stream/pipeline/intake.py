@@ -7,24 +7,28 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from aiokafka.record.default_records import DefaultRecord
 from numpy.typing import NDArray
 
-from stream.index.book import Book
+from stream.index.book import Book, BookState
 from stream.index.composition import Composition
+from stream.index.control import Announcement, Control
 from stream.index.partial import Origin
 from stream.index.ticks import DEAD_LETTER_VERDICTS, Ticks, Verdict
 from stream.pipeline.dead_letters import DeadLetter, DeadLetters
 from stream.pipeline.transport import FetchedBatch
 from stream.session.hours import RegularHours
-from stream.wire.control import Control
 from stream.wire.decoded import Decoded, Malformed
 from stream.wire.messages import decode_messages
 from stream.wire.symbols import SymbolTable
 
 MALFORMED = "malformed"
+
+#: Sale conditions that are not in the table come from outside: those that cannot be printed share one name.
+OTHER = "other"
 
 #: Frames are decoded and applied about this much at a time: larger arrays would travel to memory and back at every step.
 PORTION_BYTES = 1024 * 1024
@@ -83,6 +87,20 @@ class Account:
     unknown_conditions: Counter[str] = field(default_factory=Counter)
 
 
+class MissingCompositionError(Exception):
+    """A log announces a composition that this worker has not been told of yet; nothing of that record was applied.
+
+    Attributes
+    ----------
+    composition
+        Its id.
+    """
+
+    def __init__(self, composition: str) -> None:
+        super().__init__(composition)
+        self.composition = composition
+
+
 class Intake:
     """Holds the books of the partitions that this worker owns.
 
@@ -110,10 +128,43 @@ class Intake:
         self.age = AgeHistogram()
         self.books: dict[int, Book] = {}
         self._composition = composition
+        self._compositions: dict[str, Composition] = {}
+        self._symbols: dict[str, SymbolTable] = {}
         self._hours = hours
-        self._symbols = SymbolTable(composition.universe.symbols)
         self._dead_letters = dead_letters
         self._topic = topic
+        self.know(composition)
+
+    def know(self, composition: Composition) -> None:
+        """Tell of a composition that logs may announce; those that no book stands in any more are forgotten."""
+        in_use = {book.composition.id for book in self.books.values()} | {self._composition.id}
+        for forgotten in self._compositions.keys() - in_use:
+            del self._compositions[forgotten], self._symbols[forgotten]
+        self._compositions[composition.id] = composition
+        self._symbols[composition.id] = SymbolTable(composition.universe.symbols)
+
+    def composition(self, id: str) -> Composition:  # noqa: A002 - what it is called in the log
+        """Give a composition that this intake was told of.
+
+        Raises
+        ------
+        MissingCompositionError
+            Where it was not.
+        """
+        if id not in self._compositions:
+            raise MissingCompositionError(id)
+        return self._compositions[id]
+
+    def begin(self, partition: int, *, offset: int) -> None:
+        """Open a new book of a partition whose log is read from this offset."""
+        book = Book(self._composition, hours=self._hours, partition=partition)
+        book.offset = offset
+        self.books[partition] = book
+
+    def restore(self, state: BookState) -> None:
+        """Open a book as it stood, in a composition that this intake was told of."""
+        composition = self.composition(state.composition)
+        self.books[state.partition] = Book.restore(state, composition, hours=self._hours)
 
     def own(self, partitions: Iterable[int]) -> None:
         """Keep the books of these partitions, open those that are new, drop the others."""
@@ -136,6 +187,11 @@ class Intake:
         -------
         list of Book
             Those that have moved on; partitions that are not owned (any more) are left out.
+
+        Raises
+        ------
+        MissingCompositionError
+            Where a log announces a composition that is not known here: tell it, and apply the same batches again.
         """
         parts: list[_Part] = []
         records: list[DefaultRecord] = []
@@ -157,33 +213,74 @@ class Intake:
         born = ticks.ts if origin is Origin.LIVE else ticks.recorded
         self.age.observe(time.time_ns() - born[:: max(1, len(born) // AGE_SAMPLES)])
 
-    def refuse(self, rows: NDArray[np.int64]) -> None:
-        """Refuse further ticks of rows that stand on two partitions."""
-        for book in self.books.values():
-            book.refuse(rows)
-
     def _apply_records(self, parts: Sequence[_Part], records: Sequence[DefaultRecord]) -> None:
         """Decode the records of all partitions together, then apply to each book its own."""
+        composition = parts[0].book.composition.id
+        if any(part.book.composition.id != composition for part in parts):
+            self._apply_apart(parts, records)
+            return
         recorded_ms = np.array([record.timestamp for record in records], np.int64)
-        decoded = decode_messages([record.value for record in records], recorded_ms, self._symbols)
+        values = [record.value for record in records]
+        decoded = decode_messages(values, recorded_ms, self._symbols[composition])
+        cut = self._changes(decoded, composition)
+        if cut is not None and (len(parts) > 1 or cut + 1 < len(records)):
+            # What follows the announcement is to be read with the symbols of another composition.
+            self._apply_apart(parts, records, cut=cut + 1)
+            return
         edges = np.searchsorted(decoded.message, [part.first for part in parts] + [len(records)])
-        verdicts = []
-        for part, start, stop in zip(parts, edges[:-1], edges[1:], strict=True):
-            for number, control in decoded.controls:
-                if part.first <= number < part.last:
-                    _obey(part.book, control)
-            verdicts.append(part.book.apply(decoded.ticks.take(slice(start, stop))))
+        verdicts: list[NDArray[np.uint8]] = []
+        for part, start, stop in zip(parts, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            verdicts += self._apply_part(part, decoded, start, stop)
+            part.book.offset = max(part.book.offset, records[part.last - 1].offset + 1)
         verdict = np.concatenate(verdicts)
         self._observe_age(max(part.book.origin for part in parts), decoded.ticks)
         if self._count(decoded, verdict):
             self._bury(parts, records, decoded, verdict)
+
+    def _apply_apart(
+        self, parts: Sequence[_Part], records: Sequence[DefaultRecord], cut: int | None = None
+    ) -> None:
+        """Apply each partition's records by themselves, and those before a cut before the others."""
+        for part in parts:
+            edges = [part.first, part.last]
+            if cut is not None and part.first < cut < part.last:
+                edges.insert(1, cut)
+            for first, last in pairwise(edges):
+                self._apply_records([part.within(first, last)], records[first:last])
+
+    def _changes(self, decoded: Decoded, composition: str) -> int | None:
+        """Find the first message that announces another composition, once it is known here."""
+        for message, control in decoded.controls:
+            if isinstance(control, Announcement) and control.composition != composition:
+                self.composition(control.composition)
+                return message
+        return None
+
+    def _apply_part(
+        self, part: _Part, decoded: Decoded, start: int, stop: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Apply one partition's ticks, and between them its control records, in the order of the log."""
+        for message, control in decoded.controls:
+            if part.first <= message < part.last:
+                at = max(int(np.searchsorted(decoded.message, message)), start)
+                yield part.book.apply(decoded.ticks.take(slice(start, at)))
+                start = at
+                self._obey(part.book, control)
+        yield part.book.apply(decoded.ticks.take(slice(start, stop)))
+
+    def _obey(self, book: Book, control: Control) -> None:
+        announced = (
+            self.composition(control.composition) if isinstance(control, Announcement) else None
+        )
+        book.obey(control, composition=announced)
 
     def _count(self, decoded: Decoded, verdict: NDArray[np.uint8]) -> bool:
         """Count what became of the ticks, and tell whether any was refused."""
         account = self.account
         account.ticks += len(verdict) + len(decoded.malformed)
         if decoded.unknown_conditions:
-            account.unknown_conditions += decoded.unknown_conditions
+            for letter, count in decoded.unknown_conditions.items():
+                account.unknown_conditions[letter if _is_plain(letter) else OTHER] += count
         if decoded.malformed:
             account.refused[MALFORMED] += len(decoded.malformed)
         elif not verdict.any():
@@ -248,14 +345,13 @@ class _Part:
         return replace(self, first=start, last=stop)
 
 
+def _is_plain(letter: str) -> bool:
+    return letter.isascii() and letter.isprintable()
+
+
 def _portions(records: Sequence[DefaultRecord]) -> Iterator[tuple[int, int]]:
     """Cut the records of a fetch into portions that a processor's cache can hold, judged by the first record's size."""
     size = len(records[0].value or b"") if records else 0
     step = max(PORTION_BYTES // max(size, 1), 1)
     for first in range(0, len(records), step):
         yield first, min(first + step, len(records))
-
-
-def _obey(book: Book, control: Control) -> None:
-    # Once a book holds prices of a simulation, its levels are simulated, whatever follows in the log.
-    book.origin = max(book.origin, Origin[control.origin.upper()])

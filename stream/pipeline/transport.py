@@ -6,7 +6,7 @@ know better, for these topics only:
 
 - records come straight from aiokafka's record batches, without a `ConsumerRecord` for each;
 - gaps between offsets are not accounted for: a coalesced range is one, and Faust would list every offset in it;
-- a consumer starts where the application says (`CoalescingApp.resume_offset`), not at a committed offset.
+- a consumer starts where the application says (`CoalescingApp.positions`), not at a committed offset.
 
 The broker URL `capstream://host:port` selects it, through the entry-point group `faust.transports`.
 """
@@ -85,7 +85,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class LogRange:
-    """Offsets of a partition: where reading starts, and where the log ended when it was assigned."""
+    """Offsets of a partition's log when it was assigned: of its first retained record, and of its end."""
 
     start: int
     end: int
@@ -96,12 +96,8 @@ class CoalescingApp(faust.App):
 
     coalesced: frozenset[str] = frozenset()
 
-    def resume_offset(self, tp: TP) -> int | None:
-        """Offset to read a partition from, or None for its first retained record."""
-        raise NotImplementedError
-
-    async def before_first_fetch(self, logs: Mapping[TP, LogRange]) -> None:
-        """Hear of the partitions now assigned, and of the part of each log that is there to be read."""
+    async def positions(self, logs: Mapping[TP, LogRange]) -> Mapping[TP, int]:
+        """Hear of the partitions now assigned and what each log retains, and say where to read each."""
         raise NotImplementedError
 
 
@@ -308,24 +304,26 @@ class Consumer(driver.Consumer):
         """Nothing was taken out by `on_buffer_full`."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Skip Faust's check that offsets are committed: nothing is committed before there are checkpoints."""
+        """Skip Faust's check that offsets are committed: commits follow checkpoints."""
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every assigned partition to where the application wants it, or to its first retained record."""
         assigned = [TP(tp.topic, tp.partition) for tp in self.assignment()]
         if not assigned:
+            # More workers than partitions: this one waits to take over.
+            await self.app.positions({})
             return {}
         firsts = await self.earliest_offsets(*assigned)
         ends = await self.highwaters(*assigned)
-        positions: dict[TP, int] = {}
-        for tp in assigned:
-            wanted = self.app.resume_offset(tp)
-            positions[tp] = firsts[tp] if wanted is None else max(wanted, firsts[tp])
-        await self.seek_wait(positions)
-        await self.app.before_first_fetch(
-            {tp: LogRange(positions[tp], ends[tp]) for tp in assigned}
+        positions = await self.app.positions(
+            {tp: LogRange(firsts[tp], ends[tp]) for tp in assigned}
         )
+        await self.seek_wait(positions)
         return positions
+
+    async def transport_commit(self, offsets: Mapping[TP, int]) -> None:
+        """Commit offsets past Faust's accounting of single messages."""
+        await self._thread.commit(offsets)
 
 
 class Transport(driver.Transport):

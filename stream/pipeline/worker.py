@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from stream.errors import FencedError, ServiceError
+from stream.errors import CapstreamError, FencedError, ServiceError, StuckError
 from stream.index.aggregate import Aggregator
 from stream.index.composition import Composition
 from stream.pipeline.app import App, add_agents
+from stream.pipeline.checkpoints import Checkpoints
+from stream.pipeline.compositions import Compositions
+from stream.pipeline.control_log import ControlLog
 from stream.pipeline.dead_letters import DeadLetters
-from stream.pipeline.intake import Intake
+from stream.pipeline.intake import Intake, MissingCompositionError
+from stream.pipeline.log import KafkaLog
+from stream.pipeline.progress import Progress
+from stream.pipeline.publishing import Publishing
 from stream.pipeline.schemas import Partials
 from stream.pipeline.transport import Fetch, LogRange
 from stream.publish.publisher import Publisher
 from stream.publish.redis import RedisSink
 from stream.settings import Settings
 from stream.topics import ensure_topics
-from stream.wire import names
 from stream.wire.snapshots import encode_price
 
 log = logging.getLogger(__name__)
@@ -31,9 +40,19 @@ MIRROR_PRICES_S = 1.0
 MIRRORED_AT_ONCE = 256
 CHECK_DRIFT_S = 5.0
 SEND_DEAD_LETTERS_S = 0.1
+#: Partials are sent also where nothing moved, so that a partition without trades can be told from one without an owner.
+HEARD_EVERY_S = 1.0
+LISTEN_S = 0.25
+CONTROL_S = 0.25
+WRITE_LEVELS_S = 0.1
+WATCH_S = 2.0
 CANCEL_AGAIN_S = 0.5
 #: Leaving the group takes an answer from a broker, which may be gone.
 STOP_WITHIN_S = 10.0
+#: The last checkpoints spare the next worker some reading, no more.
+LAST_CHECKPOINTS_WITHIN_S = 5.0
+FIRST_WAIT_S = 0.25
+LONGEST_WAIT_S = 5.0
 
 
 class Worker:
@@ -44,9 +63,11 @@ class Worker:
     settings
         How to run, with the addresses of Kafka and Redis filled in.
     composition
-        Constituents in force.
+        Constituents of this worker's files.
     worker_id
         Name of a static member of the group, or None.
+    observer
+        Reads and publishes only: restores and keeps no checkpoints, writes no control records and no levels to Kafka.
     observe_delay
         Called with the seconds that each publication took.
     observe_batch
@@ -64,6 +85,10 @@ class Worker:
         Books whose running integers differed from a fresh sum at the last check; must stay 0 (law 2).
     lag
         Records of each owned partition that are not applied yet.
+    progress
+        Partitions that hold records which are not read.
+    troubles
+        What did not work at the last attempt, by what it is about, and the number of failures so far.
     """
 
     def __init__(
@@ -72,6 +97,7 @@ class Worker:
         composition: Composition,
         *,
         worker_id: str | None = None,
+        observer: bool = False,
         observe_delay: Callable[[float], None] = lambda _: None,
         observe_batch: Callable[[], None] = lambda: None,
     ) -> None:
@@ -79,8 +105,12 @@ class Worker:
         self.composition = composition
         self.publisher: Publisher | None = None
         self.aggregator: Aggregator | None = None
+        self.checkpoints: Checkpoints | None = None
+        self.control: ControlLog | None = None
         self.drift = 0
         self.lag: dict[int, int] = {}
+        self.progress = Progress()
+        self.troubles = Troubles()
         self.dead_letters = DeadLetters(per_s=settings.dead_letters_per_s)
         self.intake = Intake(
             composition,
@@ -88,24 +118,29 @@ class Worker:
             dead_letters=self.dead_letters,
             topic=settings.ticks_topic,
         )
+        self._observer = observer
         self._observe_delay = observe_delay
         self._observe_batch = observe_batch
+        self._kafka = KafkaLog(settings)
+        self._compositions = Compositions(self._kafka, settings, composition)
+        self._publishing: Publishing | None = None
         self._sink = RedisSink(
             settings.redis_url, names=settings.redis_names, stream_length=settings.stream_length
         )
         self._app = App(
             settings,
-            resume_offset=self._resume_offset,
-            on_assigned=self._on_assigned,
+            positions=self._positions,
             worker_id=worker_id,
         )
         self._partials: Any = add_agents(
             self._app, settings, on_fetch=self._on_fetch, on_partials=self._on_partials
         )
+        self._joined = False
         self._assigned: set[TP] = set()
         self._catch_up: dict[int, int] = {}
         self._moved: set[int] = set()
         self._something_moved = asyncio.Event()
+        self._heard: dict[int, float] = {}
         self._mirrored_ts: dict[int, Any] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._over: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
@@ -121,22 +156,22 @@ class Worker:
         Raises
         ------
         FencedError
-            Where a newer publisher has taken over.
+            Where a newer publisher has taken over, and no other worker should be there.
+        SetupError
+            Where topics or checkpoints do not belong to each other.
+        StuckError
+            Where records are not read though Kafka answers.
         ServiceError
-            Where Kafka cannot be reached at the start, or the consumer fails for good.
+            Where the consumer fails for good.
         """
-        partitions = await ensure_topics(self.settings)
-        self.aggregator = Aggregator(self.composition, n_partitions=partitions)
+        partitions = await self._wait_for_kafka(stop)
+        if partitions is None:
+            await self._sink.close()
+            return
         try:
-            await self._app.start()
-            self._start("emit", self._emit())
-            self._start("mirror", self._every(MIRROR_PRICES_S, self._mirror_prices))
-            self._start("drift", self._every(CHECK_DRIFT_S, self._check_drift))
-            self._start("dead-letters", self._every(SEND_DEAD_LETTERS_S, self._send_dead_letters))
-            self._start("app", self._app.wait_until_stopped())
-            if self.settings.partials == "memory":
-                await self._become_publisher()
+            await self._begin(partitions)
             await self._supervise(stop)
+            await self._write_last()
         finally:
             await self._close()
 
@@ -148,36 +183,118 @@ class Worker:
         counted = self.aggregator.total().offsets
         return all(counted.get(p) == book.offset for p, book in self.intake.books.items())
 
+    @property
+    def standby(self) -> bool:
+        """Whether this worker has joined the others, and there is nothing for it to do."""
+        return self._joined and not self._assigned
+
     def not_ready(self) -> list[str]:
         """Say why the levels of this worker are not to be relied on; empty where they are."""
-        reasons = []
-        if not self._assigned:
+        reasons = [f"{about}: {error}" for about, error in self.troubles.now.items()]
+        if not self._joined:
             reasons.append("no partition is assigned")
         behind = sorted(p for p in self.intake.books if not self._caught_up(p))
         if behind:
             reasons.append(f"reading the backlog of partitions {behind}")
-        if self.publisher is None and self.settings.partials == "memory":
-            reasons.append("no epoch has been claimed yet")
+        seconds, partition, n = self.progress.worst(now_s=time.monotonic())
+        if seconds > self.settings.progress_timeout_s / 2:
+            reasons.append(
+                f"partition {partition} makes no progress for {seconds:.0f} s: {n} records wait"
+            )
+        if self.settings.partials == "memory" and not self.standby:
+            reasons += self._not_alone()
         if self.publisher is not None and self.aggregator is not None:
-            if not self.aggregator.complete:
-                reasons.append("not every partition has been heard of")
-            if not self.publisher.published.publications or self.publisher.failing:
-                reasons.append("Redis has not confirmed the newest publication")
-            contested = self.aggregator.contested
-            if len(contested):
-                symbols = [self.composition.universe.symbols[row] for row in contested[:10]]
-                reasons.append(f"on two partitions: {', '.join(symbols)}")
+            reasons += self._doubtful(self.publisher, self.aggregator)
         return reasons
+
+    def _not_alone(self) -> list[str]:
+        if self.publisher is None:
+            return ["no epoch has been claimed yet"]
+        if self.aggregator is not None and len(self._assigned) < self.aggregator.n_partitions:
+            return [
+                "other workers share the partitions: set CAPSTREAM_PARTIALS=topic for all of them"
+            ]
+        return []
+
+    def _doubtful(self, publisher: Publisher, aggregator: Aggregator) -> list[str]:
+        reasons = []
+        if not aggregator.complete:
+            reasons.append("not every partition has been heard of")
+        if not publisher.published.publications or publisher.failing:
+            reasons.append("Redis has not confirmed the newest publication")
+        if aggregator.crossing:
+            standings = sorted({each.standing for each in aggregator.partials.values()})
+            reasons.append(f"partitions stand in different compositions or sessions: {standings}")
+        if len(aggregator.contested):
+            symbols = self._symbols_of(aggregator)
+            reasons.append(f"on two partitions: {', '.join(symbols)}")
+        if aggregator.silent:
+            reasons.append(f"not heard of lately: partitions {sorted(aggregator.silent)}")
+        return reasons
+
+    # ---- beginning and end -----------------------------------------------------------------------
+
+    async def _wait_for_kafka(self, stop: asyncio.Event) -> int | None:
+        """Try until the brokers answer, or the wish to stop comes."""
+        for wait_s in backoff():
+            try:
+                partitions = await ensure_topics(self.settings)
+            except ServiceError as error:
+                self.troubles.failed("kafka", error)
+            else:
+                self.troubles.worked("kafka")
+                return partitions
+            if await _is_set(stop, within_s=wait_s):
+                return None
+        raise AssertionError
+
+    async def _begin(self, partitions: int) -> None:
+        await self._kafka.__aenter__()
+        self.aggregator = Aggregator(self.composition, n_partitions=partitions)
+        self._publishing = Publishing(
+            self._kafka,
+            self.settings,
+            self.aggregator,
+            self._sink,
+            observe_delay=self._observe_delay,
+        )
+        if not self._observer:
+            self.checkpoints = Checkpoints(
+                self._kafka, self.settings, self.intake, self._compositions, partitions=partitions
+            )
+        await self._app.start()
+        self._start("app", self._app.wait_until_stopped())
+        self._start("emit", self._emit())
+        self._every("hear", HEARD_EVERY_S, self._mark_all)
+        self._every("listen", LISTEN_S, self._listen)
+        self._every("mirror", MIRROR_PRICES_S, self._mirror_prices)
+        self._every("drift", CHECK_DRIFT_S, self._check_drift)
+        self._every("dead-letters", SEND_DEAD_LETTERS_S, self._send_dead_letters)
+        self._every("progress", WATCH_S, self._watch_progress)
+        if not self._observer:
+            self._every("checkpoints", self.settings.checkpoint_s, self._write_checkpoints)
+        if self.settings.partials == "memory":
+            await self._become_publisher()
 
     def _start(self, name: str, work: Awaitable[None]) -> None:
         task = asyncio.create_task(_as_coroutine(work), name=name)
         self._tasks[name] = task
         task.add_done_callback(self._over.put_nowait)
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            await work()
+    def _every(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something again and again; where a service is away, say so and go on."""
+
+        async def repeat() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                try:
+                    await work()
+                except ServiceError as error:
+                    self.troubles.failed(name, error)
+                else:
+                    self.troubles.worked(name)
+
+        self._start(name, repeat())
 
     async def _supervise(self, stop: asyncio.Event) -> None:
         """Wait for the wish to stop, or for anything that ends by itself, whenever it was started."""
@@ -202,14 +319,34 @@ class Worker:
         del self._tasks[name]
         try:
             await task
-        except FencedError:
-            if self.publisher is None or self.publisher.published.publications:
-                raise
-            # Never published: Kafka's log is younger than Redis' memory of it, not this worker than another.
-            log.warning("claiming_again epoch=%d", self.publisher.epoch)
-            await self._become_publisher()
+        except FencedError as error:
+            await self._fenced(error)
             return
-        raise ServiceError(f"{name}: {self._app.crash_reason or 'it ended by itself'}")
+        reason = self._app.crash_reason
+        if isinstance(reason, CapstreamError):
+            raise reason
+        raise ServiceError(f"{name}: {reason or 'it ended by itself'}")
+
+    async def _fenced(self, error: FencedError) -> None:
+        publisher = self.publisher
+        if publisher is None or not publisher.published.publications:
+            # Never published: Kafka's log is younger than Redis' memory of it, not this worker than another.
+            log.warning("claiming_again epoch=%d", publisher.epoch if publisher else 0)
+            await self._become_publisher()
+        elif self.settings.partials == "memory":
+            raise error
+        else:
+            # A worker that was paused learns here that another has its role, and a moment later from Kafka. Where it does
+            # not, the role is its own, and it claims it anew.
+            log.warning("fenced %s", error)
+            self._resign()
+            self._start("claim", self._claim_later())
+
+    async def _claim_later(self) -> None:
+        await asyncio.sleep(2 * self.settings.session_timeout_s)
+        del self._tasks["claim"]
+        if self._owns_partials() and self.publisher is None:
+            await self._become_publisher()
 
     async def _close(self) -> None:
         pending = set(self._tasks.values())
@@ -223,42 +360,86 @@ class Worker:
         except TimeoutError:
             log.warning("faust_not_stopped within_s=%g", STOP_WITHIN_S)
         await self._sink.close()
+        await self._kafka.__aexit__()
 
-    def _resume_offset(self, tp: TP) -> int | None:
-        book = self.intake.books.get(tp.partition)
-        return book.offset if book is not None and tp.topic == self.settings.ticks_topic else None
+    async def _write_last(self) -> None:
+        if self._observer:
+            return
+        try:
+            async with asyncio.timeout(LAST_CHECKPOINTS_WITHIN_S):
+                await self._write_checkpoints()
+                if self.publisher is not None:
+                    self.publisher.record.end()
+                    await self._write_levels()
+        except (ServiceError, TimeoutError) as error:
+            log.warning("last_checkpoints_not_written error=%s", error)
 
-    async def _on_assigned(self, logs: Mapping[TP, LogRange]) -> None:
+    # ---- partitions ------------------------------------------------------------------------------
+
+    async def _positions(self, logs: Mapping[TP, LogRange]) -> Mapping[TP, int]:
+        """Take over the partitions that are assigned, and say where to read on."""
         ticks = {
-            tp.partition: log for tp, log in logs.items() if tp.topic == self.settings.ticks_topic
+            tp.partition: span for tp, span in logs.items() if tp.topic == self.settings.ticks_topic
         }
-        new = ticks.keys() - self.intake.books.keys()
+        before = self.intake.books.keys() & ticks.keys()
+        await self._open_books(ticks)
         self.intake.own(ticks)
         self._catch_up = {p: self._catch_up.get(p, ticks[p].end) for p in ticks}
-        for partition in new:
-            self.intake.books[partition].offset = ticks[partition].start
+        for partition in ticks.keys() - before:
             self._catch_up[partition] = ticks[partition].end
             self._mark(partition)
-        self._mirrored_ts = {
-            p: ts for p, ts in self._mirrored_ts.items() if p in ticks and p not in new
-        }
+        self._mirrored_ts = {p: ts for p, ts in self._mirrored_ts.items() if p in before}
         self.lag = {p: max(ticks[p].end - self.intake.books[p].offset, 0) for p in ticks}
-        if set(logs) != self._assigned:
+        if set(logs) != self._assigned or not self._joined:
             log.info("partitions_assigned ticks=%s", sorted(ticks))
-        self._assigned = set(logs)
+        self._joined, self._assigned = True, set(logs)
+        await self._take_role(ticks)
+        return {tp: self._position(tp, logs[tp]) for tp in logs}
+
+    async def _open_books(self, ticks: Mapping[int, LogRange]) -> None:
+        if self.checkpoints is not None and ticks:
+            await self._until_kafka_answers(partial(self.checkpoints.open, ticks))
+        for partition, span in ticks.items():
+            if partition not in self.intake.books:
+                self.intake.begin(partition, offset=span.start)
+
+    async def _until_kafka_answers(self, work: Callable[[], Awaitable[object]]) -> None:
+        for wait_s in backoff():
+            try:
+                await work()
+            except ServiceError as error:
+                self.troubles.failed("kafka", error)
+            else:
+                self.troubles.worked("kafka")
+                return
+            await asyncio.sleep(wait_s)
+
+    async def _take_role(self, ticks: Mapping[int, LogRange]) -> None:
         if self.settings.partials == "memory":
             assert self.aggregator is not None
             # Books that another worker keeps now would be counted with their old values.
             self.aggregator.keep(ticks)
-        elif any(tp.topic == self.settings.partials_topic for tp in logs):
-            if self.publisher is None:
-                await self._become_publisher()
-        else:
+        elif not self._owns_partials():
             self._resign()
+        elif self.publisher is None:
+            await self._until_kafka_answers(self._become_publisher)
+
+    def _owns_partials(self) -> bool:
+        return any(tp.topic == self.settings.partials_topic for tp in self._assigned)
+
+    def _position(self, tp: TP, span: LogRange) -> int:
+        if tp.topic == self.settings.ticks_topic:
+            offset = self.intake.books[tp.partition].offset
+        else:
+            assert self._publishing is not None
+            offset = self._publishing.partials_offset
+        return max(offset, span.start)
+
+    # ---- ticks and partials ----------------------------------------------------------------------
 
     async def _on_fetch(self, fetch: Fetch) -> None:
         try:
-            self._apply(fetch)
+            await self._apply(fetch)
         except Exception as error:  # noqa: BLE001 - raised again where it ends the worker
             # Faust would start the agent again with the next fetch, and this one's ticks would be lost: so the worker ends,
             # and reads them again when it is restarted.
@@ -267,17 +448,30 @@ class Worker:
         # A backlog never leaves the queue empty, so the loop must be given its turn here.
         await asyncio.sleep(0)
 
-    def _apply(self, fetch: Fetch) -> None:
+    async def _apply(self, fetch: Fetch) -> None:
         self._observe_batch()
-        for book in self.intake.apply(fetch.batches):
+        while True:
+            try:
+                moved = self.intake.apply(fetch.batches)
+                break
+            except MissingCompositionError as missing:
+                await self._until_kafka_answers(partial(self._learn, missing.composition))
+        for book in moved:
             self._mark(book.partition)
         for batch in fetch.batches:
             if batch.partition in self.lag:
                 self.lag[batch.partition] = max(batch.highwater - batch.next_offset, 0)
 
+    async def _learn(self, composition: str) -> None:
+        self.intake.know(await self._compositions.get(composition))
+
     def _mark(self, partition: int) -> None:
         self._moved.add(partition)
         self._something_moved.set()
+
+    async def _mark_all(self) -> None:
+        for partition in self.intake.books:
+            self._mark(partition)
 
     def _caught_up(self, partition: int) -> bool:
         return self.intake.books[partition].offset >= self._catch_up[partition]
@@ -294,74 +488,139 @@ class Worker:
                 if (book := self.intake.books.get(partition)) is not None
                 and (self.settings.publish_backlog or self._caught_up(partition))
             )
-            if self.settings.partials == "memory" and ready:
-                await self._partials.send(value=ready)
-            elif ready:
-                for partial in ready:
-                    # One a record, so that compaction keeps the newest of each partition.
-                    (partition,) = partial.offsets
-                    await self._partials.send(key=str(partition).encode(), value=(partial,))
+            try:
+                await self._send_partials(ready)
+            except KafkaError as error:
+                self.troubles.failed("partials", error)
+                self._moved |= moved
+                await asyncio.sleep(LISTEN_S)
+                self._something_moved.set()
+            else:
+                self.troubles.worked("partials")
             await asyncio.sleep(self.settings.cadence_ms / 1000)
 
-    def _on_partials(self, partials: Partials) -> None:
+    async def _send_partials(self, ready: Partials) -> None:
+        if self.settings.partials == "memory":
+            if ready:
+                await self._partials.send(value=ready)
+            return
+        for one in ready:
+            # One a record, so that compaction keeps the newest of each partition.
+            (partition,) = one.offsets
+            key = self.checkpoints.partial_key(partition) if self.checkpoints else b"observer"
+            await self._partials.send(key=key, value=(one,))
+
+    def _on_partials(self, partials: Partials, offset: int) -> None:
         assert self.aggregator is not None
+        assert self._publishing is not None
         before = len(self.aggregator.contested)
-        taken = [self.aggregator.add(partial) for partial in partials]
+        taken = [self.aggregator.add(one) for one in partials]
+        if self.settings.partials == "topic":
+            self._publishing.partials_offset = offset + 1
+        now = time.monotonic()
+        self._heard.update((p, now) for one in partials for p in one.offsets)
         if any(taken) and self.publisher is not None:
             self.publisher.wake()
         if len(self.aggregator.contested) > before:
-            rows = self.aggregator.contested
-            symbols = [self.composition.universe.symbols[row] for row in rows[:10]]
-            log.error("symbols_on_two_partitions n=%d first=%s", len(rows), symbols)
-            self.intake.refuse(rows)
+            symbols = self._symbols_of(self.aggregator)
+            log.error(
+                "symbols_on_two_partitions n=%d first=%s", len(self.aggregator.contested), symbols
+            )
+
+    def _symbols_of(self, aggregator: Aggregator) -> list[str]:
+        symbols = aggregator.composition.universe.symbols
+        return [symbols[row] for row in aggregator.contested[:10].tolist()]
+
+    async def _listen(self) -> None:
+        """See which partitions have fallen silent."""
+        if self.aggregator is None:
+            return
+        now = time.monotonic()
+        for partition in self.aggregator.partials:
+            self._heard.setdefault(partition, now)
+        limit = now - self.settings.stale_after_s
+        self.aggregator.silence({p for p in self.aggregator.partials if self._heard[p] < limit})
+        if self.publisher is not None and self.publisher.doubts_changed:
+            self.publisher.wake()
+
+    # ---- the publisher's role --------------------------------------------------------------------
 
     async def _become_publisher(self) -> None:
         assert self.aggregator is not None
+        assert self._publishing is not None
         self._resign()
-        epoch = await self._claim()
-        self.publisher = Publisher(
-            self.aggregator,
-            self._sink,
-            epoch=epoch,
-            cadence_s=self.settings.cadence_ms / 1000,
-            packed_above=self.settings.packed_above,
-            observe_delay=self._observe_delay,
-        )
-        log.info("publishing epoch=%d", epoch)
-        self._start("publish", self.publisher.run())
-        self._start("heartbeat", self.publisher.beat())
-        self.publisher.wake()
+        self._heard.clear()
+        publisher = await self._publishing.take()
+        self.publisher = publisher
+        self._start("publish", publisher.run())
+        self._start("heartbeat", publisher.beat())
+        if not self._observer:
+            self.control = ControlLog(
+                self._kafka, self.settings, self.aggregator, self._compositions
+            )
+            self._every("control", CONTROL_S, self.control.step)
+            self._every("levels", WRITE_LEVELS_S, self._write_levels)
+        publisher.wake()
 
     def _resign(self) -> None:
-        self.publisher = None
-        for name in ("publish", "heartbeat"):
+        self.publisher = self.control = None
+        for name in ("publish", "heartbeat", "control", "levels"):
             task = self._tasks.pop(name, None)
             if task is not None:
                 task.cancel()
 
-    async def _claim(self) -> int:
-        """Append a claim to the partials topic: its offset is an epoch that grows with every takeover (law 6)."""
-        await self._app.maybe_start_producer()
-        claim = await self._app.producer.send_and_wait(
-            self.settings.partials_topic, names.CLAIM_KEY, b"claim", 0, None, None
-        )
-        epoch = int(claim.offset) + 1
+    async def _write_levels(self) -> None:
+        if self.publisher is not None and self._publishing is not None:
+            self.publisher.record.end_second(time.time_ns())
+            await self._publishing.write_levels(self.publisher.record)
+
+    # ---- what goes on beside ---------------------------------------------------------------------
+
+    async def _write_checkpoints(self) -> None:
+        if self.checkpoints is None:
+            return
+        for partition, book in list(self.intake.books.items()):
+            if self.checkpoints.written.get(partition) != book.offset:
+                await self.checkpoints.write(book)
+                await self._commit(partition, self.checkpoints.written[partition])
+        if self.publisher is not None and self._publishing is not None:
+            await self._publishing.write(self.publisher)
+
+    async def _commit(self, partition: int, offset: int) -> None:
+        """Tell the group how far a partition is, for tools that show lag; nothing here reads it."""
         try:
-            return max(epoch, await self._sink.newest_epoch() + 1)
-        except ServiceError as error:
-            log.warning("epoch_unchecked error=%s", error)
-            return epoch
+            await self._app.commit_offset(TP(self.settings.ticks_topic, partition), offset)
+        except (KafkaError, OSError) as error:
+            log.debug("offset_not_committed error=%s", error)
+
+    async def _watch_progress(self) -> None:
+        positions = {p: book.offset for p, book in self.intake.books.items()}
+        if not positions:
+            self.progress.forget()
+            return
+        try:
+            ends = await self._kafka.ends(self.settings.ticks_topic, positions)
+        except ServiceError:
+            self.progress.forget()
+            raise
+        now = time.monotonic()
+        self.progress.observe(positions, ends, now_s=now)
+        seconds, partition, n = self.progress.worst(now_s=now)
+        if seconds >= self.settings.progress_timeout_s:
+            raise StuckError(
+                f"no progress on partition {partition} for {seconds:.0f} s, though {n} records wait there"
+            )
 
     async def _mirror_prices(self) -> None:
         symbols = self.composition.universe.symbols
         if self._mirrored_ts and not await self._sink.has_prices():
             self._mirrored_ts.clear()
-        for partition, book in self.intake.books.items():
+        for partition, book in list(self.intake.books.items()):
             mirrored = self._mirrored_ts.get(partition)
             rows = book.rows_newer_than(mirrored)
             if not len(rows):
                 continue
-            ts = book.ts.copy()
+            symbols, ts = book.composition.universe.symbols, book.ts.copy()
             entries = zip(rows.tolist(), book.price[rows].tolist(), ts[rows].tolist(), strict=True)
             try:
                 # In portions, since the loop has ticks to attend to.
@@ -391,6 +650,50 @@ class Worker:
                 None,
                 letter.headers(),
             )
+
+
+class Troubles:
+    """What does not work at present, said once when it begins and once when it is over.
+
+    Attributes
+    ----------
+    now
+        The error, by what it is about.
+    failures
+        Failed attempts so far, by the same.
+    """
+
+    def __init__(self) -> None:
+        self.now: dict[str, str] = {}
+        self.failures: dict[str, int] = {}
+
+    def failed(self, about: str, error: Exception) -> None:
+        """Note a failure."""
+        if about not in self.now:
+            log.warning("%s_failed error=%s", about, error)
+        self.now[about] = str(error)
+        self.failures[about] = self.failures.get(about, 0) + 1
+
+    def worked(self, about: str) -> None:
+        """Note a success."""
+        if self.now.pop(about, None) is not None:
+            log.info("%s_works_again failures=%d", about, self.failures[about])
+
+
+def backoff() -> Iterator[float]:
+    """Give the seconds to wait between attempts, without end: doubled each time, with jitter."""
+    wait_s = FIRST_WAIT_S
+    while True:
+        yield wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads attempts, keeps no secret
+        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+async def _is_set(event: asyncio.Event, *, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 async def _raising(error: Exception) -> None:

@@ -8,16 +8,17 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import ServiceError
-from stream.index.aggregate import Aggregator, changed
+from stream.index.aggregate import Aggregator, Doubt, changed
 from stream.index.partial import Partial
-from stream.index.snapshot import Snapshot, snapshots
+from stream.index.snapshot import Extremes, Snapshot, snapshots
+from stream.publish.record import Record
 from stream.publish.redis import Message
 from stream.wire.snapshots import encode_heartbeat, encode_published
 
@@ -83,6 +84,10 @@ class Publisher:
         A publication of more indexes than this is packed.
     observe_delay
         Called with the seconds from the wish to publish to Redis' confirmation.
+    extremes
+        Open, high and low so far, as an earlier publisher left them.
+    record
+        Takes every publication, whether Redis does or not: the record is Kafka's.
     """
 
     def __init__(
@@ -94,9 +99,13 @@ class Publisher:
         cadence_s: float,
         packed_above: int,
         observe_delay: Callable[[float], None],
+        extremes: Extremes | None = None,
+        record: Record | None = None,
     ) -> None:
         self.published = Published()
         self.epoch = epoch
+        self.extremes = extremes if extremes is not None else Extremes()
+        self.record = record if record is not None else Record()
         self._aggregator = aggregator
         self._sink = sink
         self._cadence_s = cadence_s
@@ -105,7 +114,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._asked_at = 0.0
         self._last: Partial | None = None
-        self._held = np.zeros(len(aggregator.composition.indexes), bool)
+        self._doubts = aggregator.doubts
         self._seq: Counter[str] = Counter()
         self._failing = False
         self._singles_owed: set[int] = set()
@@ -121,6 +130,11 @@ class Publisher:
     def failing(self) -> bool:
         """Whether the last attempt to publish failed."""
         return self._failing
+
+    @property
+    def doubts_changed(self) -> bool:
+        """Whether the indexes that are doubtful are others than those last published."""
+        return not np.array_equal(self._doubts, self._aggregator.doubts)
 
     @property
     def idle(self) -> bool:
@@ -158,11 +172,11 @@ class Publisher:
 
     async def beat(self) -> None:
         """Send heartbeats until cancelled."""
-        indexes = len(self._aggregator.composition.indexes)
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             if not self._aggregator.complete:
                 continue
+            indexes = len(self._aggregator.composition.indexes)
             heartbeat = encode_heartbeat(published_ns=time.time_ns(), indexes=indexes)
             try:
                 intact = await self._sink.beat(heartbeat)
@@ -186,16 +200,19 @@ class Publisher:
         self._wake.set()
 
     async def _publish(self) -> None:
-        total, held = self._aggregator.total(), self._aggregator.held.copy()
-        owed = np.zeros(len(held), bool)
+        total, doubts = self._aggregator.total(), self._aggregator.doubts
+        if self._last is None or self._last.composition != total.composition:
+            # All are owed, and positions of the composition before mean others now.
+            self._singles_owed.clear()
+        owed = np.zeros(len(doubts), bool)
         owed[changed(total, self._last)] = True
-        if self._last is not None:
+        if self._last is not None and len(doubts) == len(self._doubts):
             # An index that becomes held says so once, with its last level, and is silent until it is let go.
-            owed = (owed & ~held) | (held != self._held)
-        await self._send([int(position) for position in np.flatnonzero(owed)], total, held)
-        self._last, self._held = total, held
+            owed = (owed & (doubts != Doubt.HELD)) | (doubts != self._doubts)
+        await self._send([int(position) for position in np.flatnonzero(owed)], total, doubts)
+        self._last, self._doubts = total, doubts
 
-    async def _send(self, positions: list[int], total: Partial, held: NDArray[np.bool_]) -> None:
+    async def _send(self, positions: list[int], total: Partial, doubts: NDArray[np.uint8]) -> None:
         singles_due = time.monotonic() - self._singles_at >= SINGLES_EVERY_S
         packed = len(positions) > self._packed_above
         if self._singles_owed and singles_due:
@@ -204,9 +221,10 @@ class Publisher:
         if not positions:
             return
         again = self._last is not None
-        newest = self._snapshots(positions, total, held)
+        newest = self._snapshots(positions, total, doubts)
         published_ns = time.time_ns()
         messages = [self._message(one, published_ns) for one in newest]
+        self.record.take(newest, messages, offsets=total.offsets, published_ns=published_ns)
         if packed:
             await self._sink.publish_packed(messages, epoch=self.epoch, again=again)
             self._singles_owed.update(positions)
@@ -222,20 +240,30 @@ class Publisher:
         self._observe_delay(time.monotonic() - self._asked_at)
 
     def _snapshots(
-        self, positions: list[int], total: Partial, held: NDArray[np.bool_]
+        self, positions: list[int], total: Partial, doubts: NDArray[np.uint8]
     ) -> list[Snapshot]:
         composition = self._aggregator.composition
-        newest = snapshots(composition, positions, total)
-        if held.any():
-            for i, position in enumerate(positions):
-                if held[position]:
-                    last = self.published.levels.get(newest[i].code) or self._before_any(position)
-                    newest[i] = last._replace(held=True)
-        return newest
+        if not doubts.any():
+            return snapshots(composition, positions, total, self.extremes)
+        held = {position for position in positions if doubts[position] == Doubt.HELD}
+        moving = [position for position in positions if position not in held]
+        worked_out = dict(
+            zip(moving, snapshots(composition, moving, total, self.extremes), strict=True)
+        )
+        return [
+            (self._last_of(position, total) if position in held else worked_out[position])._replace(
+                doubt=Doubt(doubts[position])
+            )
+            for position in positions
+        ]
 
-    def _before_any(self, position: int) -> Snapshot:
+    def _last_of(self, position: int, total: Partial) -> Snapshot:
         composition = self._aggregator.composition
-        return snapshots(composition, [position], Partial.zero(composition))[0]
+        published = self.published.levels.get(composition.codes[position])
+        if published is not None:
+            return published
+        before_any = replace(Partial.zero(composition), origin=total.origin, session=total.session)
+        return snapshots(composition, [position], before_any)[0]
 
     def _message(self, one: Snapshot, published_ns: int) -> Message:
         # Counted before it is known whether the attempt succeeds: it may reach Redis, and no number is used twice.

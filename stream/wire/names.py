@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 TICKS_TOPIC = "ticks"
 PARTIALS_TOPIC = "partials"
+CHECKPOINTS_TOPIC = "checkpoints"
+COMPOSITIONS_TOPIC = "compositions"
+CONTROL_TOPIC = "control"
+LEVELS_TOPIC = "levels"
 DEAD_LETTERS_TOPIC = "dead-letters"
 
 REDIS_PREFIX = "idx:v1:"

@@ -8,7 +8,7 @@ import numpy as np
 from stream.errors import WireError
 from stream.index.partial import N_COLUMNS, Origin, Partial
 
-VERSION = 1
+VERSION = 2
 
 _NUMBERS = np.dtype("<i8")
 
@@ -16,7 +16,9 @@ _NUMBERS = np.dtype("<i8")
 class _Wire(msgspec.Struct, array_like=True):
     version: int
     composition: str
+    session: str
     offsets: dict[int, int]
+    control: int
     origin: int
     columns: bytes
     touched: bytes
@@ -32,7 +34,9 @@ def encode(partial: Partial) -> bytes:
         _Wire(
             VERSION,
             partial.composition,
+            partial.session,
             dict(partial.offsets),
+            partial.control,
             int(partial.origin),
             np.vstack((partial.columns, partial.event_ns)).astype(_NUMBERS, copy=False).tobytes(),
             partial.touched.tobytes(),
@@ -55,7 +59,9 @@ def decode(message: bytes) -> Partial:
         columns = np.frombuffer(wire.columns, _NUMBERS).reshape(N_COLUMNS + 1, -1)
         return Partial(
             composition=wire.composition,
+            session=wire.session,
             offsets=wire.offsets,
+            control=wire.control,
             origin=Origin(wire.origin),
             columns=columns[:N_COLUMNS],
             event_ns=columns[N_COLUMNS],

@@ -29,6 +29,7 @@ def snapshot_fields(snapshot: Snapshot) -> dict[str, Any]:
         "name": snapshot.name,
         "origin": _ORIGINS[snapshot.origin],
         "event_ns": snapshot.event_ns,
+        "session": snapshot.session,
         "composition": snapshot.composition,
         "level": level,
         "last": level,
@@ -44,8 +45,12 @@ def snapshot_fields(snapshot: Snapshot) -> dict[str, Any]:
         "down": snapshot.down,
         "unchanged": snapshot.unchanged,
     }
-    if snapshot.held:
-        fields["status"] = "held"
+    if snapshot.high is not None and snapshot.low is not None and snapshot.open is not None:
+        fields["open"] = _constant(snapshot.open)
+        fields["high"] = _constant(snapshot.high)
+        fields["low"] = _constant(snapshot.low)
+    if snapshot.doubt:
+        fields["status"] = snapshot.doubt.name.lower()
     return fields
 
 

@@ -24,7 +24,15 @@ from stream.services.ports import free_ports
 from stream.services.process import ServiceProcess
 from stream.services.redis import redis_server
 from stream.settings import PREFIX, Settings, read_settings, variable
-from stream.topics import DEAD_LETTERS_CONFIG, PARTIALS_CONFIG, TICKS_CONFIG
+from stream.topics import (
+    CHECKPOINTS_CONFIG,
+    COMPOSITIONS_CONFIG,
+    CONTROL_CONFIG,
+    DEAD_LETTERS_CONFIG,
+    LEVELS_CONFIG,
+    PARTIALS_CONFIG,
+    TICKS_CONFIG,
+)
 from stream.wire import names
 
 if TYPE_CHECKING:
@@ -235,6 +243,10 @@ def test_topics_are_those_of_the_code(tmp_path: Path) -> None:
     assert created == {
         names.TICKS_TOPIC: (Settings().partitions, TICKS_CONFIG),
         names.PARTIALS_TOPIC: (1, PARTIALS_CONFIG),
+        names.CHECKPOINTS_TOPIC: (Settings().partitions, CHECKPOINTS_CONFIG),
+        names.COMPOSITIONS_TOPIC: (1, COMPOSITIONS_CONFIG),
+        names.CONTROL_TOPIC: (1, CONTROL_CONFIG),
+        names.LEVELS_TOPIC: (1, LEVELS_CONFIG),
         names.DEAD_LETTERS_TOPIC: (1, DEAD_LETTERS_CONFIG),
     }
 
@@ -242,7 +254,10 @@ def test_topics_are_those_of_the_code(tmp_path: Path) -> None:
 def test_topics_are_kept_as_long_as_promised() -> None:
     """Ticks are kept for 8 days, dead letters for 30, and partials are compacted."""
     assert TICKS_CONFIG["retention.ms"] == str(8 * DAY_MS)
-    assert PARTIALS_CONFIG == {"cleanup.policy": "compact"}
+    for config in (PARTIALS_CONFIG, CHECKPOINTS_CONFIG, COMPOSITIONS_CONFIG):
+        assert config["cleanup.policy"] == "compact"
+    assert CONTROL_CONFIG == {"retention.ms": "-1"}
+    assert LEVELS_CONFIG == {"retention.ms": str(8 * DAY_MS)}
     assert DEAD_LETTERS_CONFIG == {"retention.ms": str(30 * DAY_MS)}
 
 

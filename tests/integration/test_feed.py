@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -89,6 +89,11 @@ def feed_and_read(
     return asyncio.run(both())
 
 
+def ticks_in(part: Iterable[ConsumerRecord]) -> list[ConsumerRecord]:
+    """Leave out the control records: the origin at the head, a roll at each session's."""
+    return [record for record in part if not record.value.startswith(b"CTRL")]
+
+
 def kafka_partition(symbol: str, n_partitions: int) -> int:
     return int((murmur2(symbol.encode()) & 0x7FFFFFFF) % n_partitions)
 
@@ -127,8 +132,9 @@ def test_simulated_ticks_are_in_kafka_as_the_summary_says(settings: Settings) ->
     numbers: list[int] = []
     for number, part in records.items():
         assert part[0].value == b'CTRL{"type":"origin","origin":"simulated"}'
-        ticks = [json.loads(record.value) for record in part[1:]]
-        assert [record.key.decode() for record in part[1:]] == [tick["symbol"] for tick in ticks]
+        assert json.loads(part[1].value[4:])["type"] == "roll"
+        ticks = [json.loads(record.value) for record in ticks_in(part)]
+        assert [record.key.decode() for record in ticks_in(part)] == [tick["symbol"] for tick in ticks]
         assert {kafka_partition(tick["symbol"], 3) for tick in ticks} == {number}
         assert [tick["seq"] for tick in ticks] == sorted(tick["seq"] for tick in ticks)
         assert [tick["ts"] for tick in ticks] == sorted(tick["ts"] for tick in ticks)
@@ -149,10 +155,10 @@ def test_frames_hold_the_same_ticks_as_json(settings: Settings) -> None:
     _, as_frames = feed_and_read(framed, **options, format="frame", frame_size=100)
 
     for number, part in as_frames.items():
-        sizes = [(len(record.value) - 32) / 40 for record in part[1:]]
+        sizes = [(len(record.value) - 32) / 40 for record in ticks_in(part)]
         assert max(sizes) == 100
-        ticks = np.concatenate([frame_records(record.value) for record in part[1:]])
-        expected = [json.loads(record.value) for record in as_json[number][1:]]
+        ticks = np.concatenate([frame_records(record.value) for record in ticks_in(part)])
+        expected = [json.loads(record.value) for record in ticks_in(as_json[number])]
         assert ticks["symbol"].tolist() == [tick["symbol"].encode() for tick in expected]
         for name in ("ts", "seq", "size"):
             assert ticks[name].tolist() == [tick[name] for tick in expected]
@@ -169,7 +175,7 @@ def test_a_paced_feed_keeps_its_rate_and_writes_as_it_goes(settings: Settings) -
 
     summary, records = feed_and_read(settings, rate=10_000.0, seconds=1.0, on_progress=steps.append)
 
-    assert summary.ticks == sum(len(part) - 1 for part in records.values()) == 10_000
+    assert summary.ticks == sum(len(ticks_in(part)) for part in records.values()) == 10_000
     assert 0.9 < summary.seconds < 3
     assert len(steps) > 20
     assert [step.ticks for step in steps] == sorted(step.ticks for step in steps)
@@ -184,7 +190,7 @@ def test_a_second_market_begins_after_the_first(settings: Settings) -> None:
     assert first.last_event_ns is not None
     assert second.first_event_ns is not None
     assert second.first_event_ns > first.last_event_ns
-    assert sum(record.value[:4] == b"CTRL" for part in records.values() for record in part) == 6
+    assert sum(record.value[:4] == b"CTRL" for part in records.values() for record in part) == 12
 
 
 def test_a_topic_that_exists_is_used_as_it_is(settings: Settings) -> None:
@@ -231,9 +237,9 @@ def test_a_replay_writes_the_tape(settings: Settings, tmp_path: Path, message_fo
     for part in records.values():
         assert part[0].value == b'CTRL{"type":"origin","origin":"replay"}'
         if message_format == "json":
-            seqs = [json.loads(record.value)["seq"] for record in part[1:]]
+            seqs = [json.loads(record.value)["seq"] for record in ticks_in(part)]
         else:
-            seqs = [int(seq) for record in part[1:] for seq in frame_records(record.value)["seq"]]
+            seqs = [int(seq) for record in ticks_in(part) for seq in frame_records(record.value)["seq"]]
         assert seqs == sorted(seqs)
         numbers += seqs
     assert sorted(numbers) == [*range(1, 5_001), 5_002]
@@ -261,8 +267,8 @@ def test_records_of_events_ahead_of_the_clock_carry_their_event_time(
 
     for part in asyncio.run(run()).values():
         assert part[0].timestamp == AHEAD_NS // NS_PER_MS
-        assert [record.timestamp for record in part[1:]] == [
-            json.loads(record.value)["ts"] // NS_PER_MS for record in part[1:]
+        assert [record.timestamp for record in ticks_in(part)] == [
+            json.loads(record.value)["ts"] // NS_PER_MS for record in ticks_in(part)
         ]
 
 
@@ -339,7 +345,7 @@ def test_a_cancelled_feed_leaves_whole_messages(settings: Settings) -> None:
 
     records = asyncio.run(run())
 
-    assert sum(len(part) - 1 for part in records.values()) >= handed_over[-1] > 500
+    assert sum(len(ticks_in(part)) for part in records.values()) >= handed_over[-1] > 500
 
 
 def test_the_stop_event_ends_a_feed_as_its_end_would(settings: Settings) -> None:
@@ -352,7 +358,7 @@ def test_the_stop_event_ends_a_feed_as_its_end_would(settings: Settings) -> None
 
     summary, records = asyncio.run(run())
 
-    assert summary.ticks == sum(len(part) - 1 for part in records.values()) > 0
+    assert summary.ticks == sum(len(ticks_in(part)) for part in records.values()) > 0
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -384,7 +390,7 @@ def test_the_command_prints_its_summary_as_json(settings: Settings, tmp_path: Pa
     assert (simulated.returncode, replayed.returncode) == (0, 0)
     assert json.loads(simulated.stdout)["ticks"] == 500
     assert json.loads(replayed.stdout)["ticks"] == 40
-    assert sum(json.loads(simulated.stdout)["end_offsets"].values()) == 500 + 4
+    assert sum(json.loads(simulated.stdout)["end_offsets"].values()) == 500 + 2 * 4
     assert len(simulated.stderr.splitlines()) == 2
 
 
@@ -404,7 +410,7 @@ def test_a_signal_ends_the_command_cleanly(settings: Settings, number: signal.Si
     records = asyncio.run(read_all(settings))
 
     assert feed.returncode == 0
-    assert json.loads(out)["ticks"] == sum(len(part) - 1 for part in records.values()) > 0
+    assert json.loads(out)["ticks"] == sum(len(ticks_in(part)) for part in records.values()) > 0
 
 
 async def first_tick(settings: Settings) -> None:

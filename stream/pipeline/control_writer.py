@@ -1,0 +1,154 @@
+"""The control writer: one ordered list of control records, copied into the log of every tick partition (law 5).
+
+The list is the topic `control`; a record's number is its offset there plus one. Each partial tells the number that its book
+has obeyed, so the writer appends to a partition what comes after it, and needs no memory of its own: whoever takes over goes
+on from what the partials say, and a record that was appended twice is obeyed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from stream.index.composition import Composition
+from stream.index.control import Announcement, Contested, Numbered, Override, Roll
+from stream.index.partial import NO_EVENT, Origin, Partial
+from stream.session.days import Session
+
+#: A record that was appended to a partition shows in its partial soon; else it is appended again after this long.
+AGAIN_S = 5.0
+
+#: A log whose newest event is older than ticks are kept is not a live one, and no clock rolls it.
+LIVE_WITHIN_NS = 8 * 86_400 * 1_000_000_000
+
+
+class Owed(NamedTuple):
+    """Records that a partition's log lacks, in order."""
+
+    partition: int
+    records: tuple[Numbered, ...]
+
+
+class ControlWriter:
+    """Decides what is to be said, and to which partitions it was not said yet.
+
+    Parameters
+    ----------
+    home
+        Gives the partition of a symbol that has not been seen yet.
+
+    Attributes
+    ----------
+    records
+        The control list as far as it was read, by number.
+    """
+
+    def __init__(self, *, home: Callable[[str], int]) -> None:
+        self.records: list[Numbered] = []
+        self._home = home
+        self._appended: dict[int, tuple[int, float]] = {}
+
+    def learn(self, number: int, record: Numbered) -> None:
+        """Take the next record of the control list."""
+        self.records.append(replace(record, number=number))
+
+    @property
+    def last(self) -> int:
+        """Number of the newest record, 0 where there is none."""
+        return self.records[-1].number if self.records else 0
+
+    def owed(
+        self, partials: Mapping[int, Partial], composition: Composition, *, now_s: float
+    ) -> Iterator[Owed]:
+        """Find what has to be appended to which partition.
+
+        Parameters
+        ----------
+        partials
+            Newest one of each partition.
+        composition
+            That most of them stand in: tells where a symbol was seen.
+        now_s
+            A steady clock, seconds.
+        """
+        for partition, partial in partials.items():
+            obeyed = partial.control
+            appended, at = self._appended.get(partition, (0, now_s))
+            if now_s - at < AGAIN_S:
+                obeyed = max(obeyed, appended)
+            missing = [record for record in self.records if record.number > obeyed]
+            if missing:
+                yield Owed(
+                    partition, tuple(self._housed(one, partials, composition) for one in missing)
+                )
+
+    def appended(self, owed: Owed, *, now_s: float) -> None:
+        """Remember that records stand in a partition's log now."""
+        self._appended[owed.partition] = (owed.records[-1].number, now_s)
+
+    def wanted(
+        self,
+        *,
+        own: Composition,
+        total: Partial | None,
+        contested: Sequence[str],
+        session: Session,
+        now_ns: int,
+    ) -> Iterator[Numbered]:
+        """Decide what the control list lacks.
+
+        Parameters
+        ----------
+        own
+            Composition of this worker's files.
+        total
+            Sum of the partials, where there is one.
+        contested
+            Symbols that stand on two partitions.
+        session
+            That of the clock.
+        now_ns
+            The clock, ns since 1970 UTC.
+        """
+        announced = {one.composition for one in self.records if isinstance(one, Announcement)}
+        if own.id not in announced:
+            # One that was announced before is older than that in force: who still has the old files follows the log.
+            yield Announcement(own.id)
+        if total is not None and self._is_overdue(total, session, now_ns):
+            yield Roll(session.name, session.starts_ns, session.ends_ns)
+        fresh = sorted(set(contested) - self._refused())
+        if fresh:
+            yield Contested(tuple(fresh))
+
+    def _is_overdue(self, total: Partial, session: Session, now_ns: int) -> bool:
+        newest = int(total.event_ns.max(initial=NO_EVENT))
+        live = total.origin is Origin.LIVE and newest > now_ns - LIVE_WITHIN_NS
+        said = max((one.session for one in self.records if isinstance(one, Roll)), default="")
+        return live and session.name > total.session and session.name > said
+
+    def _refused(self) -> set[str]:
+        refused: set[str] = set()
+        for record in self.records:
+            if isinstance(record, Contested):
+                refused.update(record.symbols)
+            elif isinstance(record, Override) and record.action == "include":
+                refused.discard(record.symbol)
+        return refused
+
+    def _housed(
+        self, record: Numbered, partials: Mapping[int, Partial], composition: Composition
+    ) -> Numbered:
+        """Say on which partition an override's symbol stands: where it was seen first, else where it would come."""
+        if not isinstance(record, Override):
+            return record
+        row = composition.row_of.get(record.symbol)
+        seen = [] if row is None else [p for p, x in sorted(partials.items()) if _has_seen(x, row)]
+        usual = self._home(record.symbol)
+        return replace(record, home=seen[0] if seen and usual not in seen else usual)
+
+
+def _has_seen(partial: Partial, row: int) -> bool:
+    return bool(np.unpackbits(partial.touched[row // 8])[row % 8])

@@ -1,0 +1,171 @@
+"""The publisher's role: taken with a claim, with what the last one knew; written down while it is held (laws 4 and 6)."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from stream.errors import ServiceError, WireError
+from stream.index.aggregate import Aggregator
+from stream.index.snapshot import Extremes
+from stream.pipeline.log import KafkaLog
+from stream.publish.publisher import Publisher
+from stream.publish.record import Entry, Record
+from stream.publish.redis import RedisSink
+from stream.settings import Settings
+from stream.wire import checkpoints as wire
+from stream.wire import names, partials
+from stream.wire.checkpoints import AGGREGATOR, AggregatorState
+
+log = logging.getLogger(__name__)
+
+#: Where the aggregator's memory stands among the checkpoints.
+PARTITION = 0
+
+#: Records of published levels that travel together.
+WRITTEN_AT_ONCE = 500
+
+
+class Publishing:
+    """Makes publishers, one at a time, and keeps what the next one needs.
+
+    Parameters
+    ----------
+    kafka
+        To read and write with.
+    settings
+        Names of the topics, cadence.
+    aggregator
+        Gives the sums.
+    sink
+        Redis.
+    observe_delay
+        Called with the seconds that each publication took.
+
+    Attributes
+    ----------
+    partials_offset
+        Offset of the next record of the partials topic.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaLog,
+        settings: Settings,
+        aggregator: Aggregator,
+        sink: RedisSink,
+        *,
+        observe_delay: Callable[[float], None],
+    ) -> None:
+        self.partials_offset = 0
+        self._kafka = kafka
+        self._settings = settings
+        self._aggregator = aggregator
+        self._sink = sink
+        self._observe_delay = observe_delay
+        self._older: set[bytes] = set()
+
+    async def take(self) -> Publisher:
+        """Claim the role, and give a publisher that goes on where the last one stopped.
+
+        Raises
+        ------
+        ServiceError
+            Where Kafka does not answer.
+        """
+        epoch = await self._claim()
+        state = await self._last_state()
+        for message in state.partials:
+            try:
+                # Where a worker keeps all books itself, its own are newer.
+                self._aggregator.add(partials.decode(message))
+            except WireError as error:
+                log.warning("partial_unreadable error=%s", error)
+        self.partials_offset = max(self.partials_offset, state.partials_offset)
+        log.info("publishing epoch=%d", epoch)
+        return Publisher(
+            self._aggregator,
+            self._sink,
+            epoch=epoch,
+            cadence_s=self._settings.cadence_ms / 1000,
+            packed_above=self._settings.packed_above,
+            observe_delay=self._observe_delay,
+            extremes=Extremes(state.extremes),
+            record=Record(),
+        )
+
+    async def write(self, publisher: Publisher) -> None:
+        """Write down what the next publisher needs.
+
+        Raises
+        ------
+        ServiceError
+            Where Kafka does not take it.
+        """
+        topic = self._settings.partials == "topic"
+        state = AggregatorState(
+            partials_offset=self.partials_offset,
+            partials=tuple(map(partials.encode, self._aggregator.partials.values()))
+            if topic
+            else (),
+            extremes=publisher.extremes.by_code,
+        )
+        key = wire.key(AGGREGATOR, publisher.epoch)
+        older = [(each, None) for each in sorted(self._older - {key})]
+        await self._kafka.append_all(
+            self._settings.checkpoints_topic,
+            [(key, wire.encode_aggregator(state)), *older],
+            partition=PARTITION,
+        )
+        self._older.clear()
+
+    async def write_levels(self, record: Record) -> None:
+        """Write the levels that are to be kept.
+
+        Raises
+        ------
+        ServiceError
+            Where Kafka does not take them; they wait for the next time, and some may then stand there twice.
+        """
+        while record.waiting:
+            entries = _take(record.waiting, WRITTEN_AT_ONCE)
+            try:
+                await self._kafka.append_all(
+                    self._settings.levels_topic,
+                    [(entry.code.encode(), entry.data) for entry in entries],
+                )
+            except BaseException:
+                record.waiting.extendleft(reversed(entries))
+                raise
+
+    async def _claim(self) -> int:
+        """Append a claim to the partials topic: its offset is an epoch that grows with every takeover."""
+        claim = await self._kafka.append(self._settings.partials_topic, names.CLAIM_KEY, b"claim")
+        epoch = claim + 1
+        try:
+            return max(epoch, await self._sink.newest_epoch() + 1)
+        except ServiceError as error:
+            log.warning("epoch_unchecked error=%s", error)
+            return epoch
+
+    async def _last_state(self) -> AggregatorState:
+        records = await self._kafka.read(self._settings.checkpoints_topic, [PARTITION])
+        prefix = AGGREGATOR.encode() + b"/"
+        newest = {
+            record.key: record.value
+            for record in records[PARTITION]
+            if record.key is not None and record.key.startswith(prefix)
+        }
+        kept = {key: value for key, value in newest.items() if value is not None}
+        self._older = set(kept)
+        for key in sorted(kept, key=lambda key: int(key[len(prefix) :]), reverse=True):
+            try:
+                return wire.decode_aggregator(kept[key])
+            except WireError as error:
+                log.warning("aggregator_state_unreadable key=%s error=%s", key, error)
+        return AggregatorState()
+
+
+def _take(waiting: deque[Entry], n: int) -> list[Entry]:
+    return [waiting.popleft() for _ in range(min(n, len(waiting)))]

@@ -1,0 +1,131 @@
+"""Compositions on their topic: members, index shares, reference values and divisors, as JSON (`formats.md`, Kafka topics).
+
+What is stored is what was worked out, not what it was worked out from: a later version of the program that would round index
+shares differently still gives the levels of the day.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
+
+import msgspec
+import numpy as np
+
+from stream.errors import WireError
+from stream.index.composition import Composition, Index
+from stream.index.divisor import Divisor
+from stream.index.universe import Instrument, Universe
+
+VERSION = 1
+
+
+class _Index(msgspec.Struct):
+    code: str
+    name: str
+    k: int
+    rows: list[int]
+    index_shares: list[int]
+    reference_value: int
+    reference_level: int
+    divisor: str
+
+
+class _Composition(msgspec.Struct):
+    v: int
+    id: str
+    date: str
+    symbols: list[str]
+    reference_prices: list[int]
+    float_shares: list[str]
+    columns: dict[str, list[str]]
+    indexes: list[_Index]
+    left_out: list[str]
+
+
+_decode = msgspec.json.Decoder(_Composition).decode
+
+
+def encode(composition: Composition) -> bytes:
+    """Write a composition."""
+    universe = composition.universe
+    names = sorted({name for each in universe.instruments for name in each.attributes})
+    return msgspec.json.encode(
+        _Composition(
+            v=VERSION,
+            id=composition.id,
+            date=universe.date,
+            symbols=list(universe.symbols),
+            reference_prices=composition.reference_price.tolist(),
+            float_shares=[str(each.float_shares) for each in universe.instruments],
+            columns={
+                name: [each.attributes.get(name, "") for each in universe.instruments]
+                for name in names
+            },
+            indexes=[
+                _Index(
+                    code=index.code,
+                    name=index.name,
+                    k=index.k,
+                    rows=index.row.tolist(),
+                    index_shares=index.shares.tolist(),
+                    reference_value=index.reference_value,
+                    reference_level=index.reference_level,
+                    divisor=str(index.divisor.value),
+                )
+                for index in composition.indexes
+            ],
+            left_out=list(composition.left_out),
+        )
+    )
+
+
+def decode(message: bytes) -> Composition:
+    """Read a composition.
+
+    Raises
+    ------
+    WireError
+        Where it is not one of this version, or its contents do not have the id that it names.
+    """
+    try:
+        wire = _decode(message)
+        if wire.v != VERSION:
+            raise WireError(f"composition: expected version {VERSION}, found {wire.v}")
+        composition = Composition.of(
+            _universe(wire), [_index(i) for i in wire.indexes], wire.left_out
+        )
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, LookupError) as error:
+        raise WireError(f"composition: {error}") from error
+    if composition.id != wire.id:
+        raise WireError(f"composition {wire.id}: its contents are those of {composition.id}")
+    return composition
+
+
+def _universe(wire: _Composition) -> Universe:
+    instruments = tuple(
+        Instrument(
+            symbol,
+            Fraction(shares),
+            price,
+            MappingProxyType({name: values[row] for name, values in wire.columns.items()}),
+        )
+        for row, (symbol, shares, price) in enumerate(
+            zip(wire.symbols, wire.float_shares, wire.reference_prices, strict=True)
+        )
+    )
+    return Universe(instruments, frozenset(wire.columns), wire.date)
+
+
+def _index(wire: _Index) -> Index:
+    return Index(
+        code=wire.code,
+        name=wire.name,
+        k=wire.k,
+        row=np.array(wire.rows, np.int64),
+        shares=np.array(wire.index_shares, np.int64),
+        reference_value=wire.reference_value,
+        divisor=Divisor.of(Decimal(wire.divisor), k=wire.k),
+        reference_level=wire.reference_level,
+    )
