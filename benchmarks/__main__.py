@@ -14,7 +14,7 @@ from typing import get_args
 
 from rich.console import Console
 
-from benchmarks import engine, ingest, latency, memory
+from benchmarks import engine, ingest, latency, memory, scaleout, silence
 from benchmarks.contenders import Servers, pinned
 from benchmarks.processes import RunFailedError
 from benchmarks.report import Report, describe_machine
@@ -26,11 +26,11 @@ from stream.services import KAFKA_VERSION, EmbeddedKafka, EmbeddedRedis
 #: Columns of a table that goes to a file.
 PAPER_WIDTH = 120
 
-WORKLOADS = ("ingest", "latency", "memory", "engine")
+WORKLOADS = ("ingest", "latency", "memory", "scaleout", "silence", "engine")
 
 EPILOG = """\
 examples:
-  python -m benchmarks                                  all of it, some 20 minutes
+  python -m benchmarks                                  all of it, an hour and a half
   python -m benchmarks --quick                          all of it, small: does it work, are the answers right?
   python -m benchmarks ingest --forms json --json figures.json
 
@@ -63,6 +63,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=20_000, metavar="R", help="latency (20000)")
     parser.add_argument("--seconds", type=float, metavar="N", help="latency (10)")
     parser.add_argument("--backlog-ticks", type=int, metavar="N", help="memory (10000000)")
+    parser.add_argument("--scaleout-ticks", type=int, metavar="N", help="scaleout (5000000)")
+    parser.add_argument("--minutes", type=float, metavar="N", help="silence (60)")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[1, 2, 4], metavar="N", help="scaleout (1 2 4)"
+    )
     parser.add_argument("--engine-ticks", type=int, metavar="N", help="engine (2000000)")
     args = parser.parse_args(arguments)
     million = 1_000_000
@@ -73,6 +78,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "frame1000_ticks": (20 * million, million),
         "seconds": (10.0, 2.0),
         "backlog_ticks": (10 * million, 100_000),
+        "minutes": (60.0, 0.5),
+        "scaleout_ticks": (5 * million, 200_000),
         "engine_ticks": (2 * million, 200_000),
     }
     for name, (usual, quick) in full.items():
@@ -147,6 +154,11 @@ async def _run(
         )
     if "memory" in chosen:
         await memory.measure(report, servers, composition, ticks=args.backlog_ticks)
+    if "scaleout" in chosen:
+        ticks, workers = args.scaleout_ticks, args.workers
+        await scaleout.measure(report, servers, composition, ticks=ticks, workers=workers)
+    if "silence" in chosen:
+        await silence.measure(report, servers, composition, minutes=args.minutes)
 
 
 if __name__ == "__main__":

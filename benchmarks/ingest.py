@@ -95,6 +95,8 @@ def check(
     done: Run,
     ticks: int,
     expected: dict[str, Decimal],
+    *,
+    published_share: float = 1.0,
 ) -> None:
     """Compare a run's answers: ours digit for digit, a baseline's up to its floating point."""
     figures = done.figures
@@ -112,7 +114,8 @@ def check(
             code for code in expected.keys() | levels if levels.get(code) != expected.get(code)
         )
         report.check(not wrong, f"{what}: {len(wrong)} wrong levels: {', '.join(wrong[:5])}")
-        least = max(1, int(PUBLISHED_SHARE * 10 * float(figures["seconds"])))
+        share = PUBLISHED_SHARE * published_share
+        least = max(1, int(share * 10 * float(figures["seconds"])))
         report.check(
             figures["published"] >= least,
             f"{what}: published {figures['published']} times, expected {least} at least",

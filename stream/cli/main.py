@@ -21,6 +21,7 @@ COMMANDS = (
     "replay",
     "watch",
     "levels",
+    "override",
     "check",
     "config",
     "bench",

@@ -51,6 +51,8 @@ CANCEL_AGAIN_S = 0.5
 STOP_WITHIN_S = 10.0
 #: The last checkpoints spare the next worker some reading, no more.
 LAST_CHECKPOINTS_WITHIN_S = 5.0
+#: A rebalance waits for it.
+HAND_OVER_WITHIN_S = 2.0
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 5.0
 
@@ -132,6 +134,7 @@ class Worker:
             positions=self._positions,
             worker_id=worker_id,
         )
+        self._app.on_partitions_revoked.connect(self._hand_over)
         self._partials: Any = add_agents(
             self._app, settings, on_fetch=self._on_fetch, on_partials=self._on_partials
         )
@@ -395,6 +398,16 @@ class Worker:
         self._joined, self._assigned = True, set(logs)
         await self._take_role(ticks)
         return {tp: self._position(tp, logs[tp]) for tp in logs}
+
+    async def _hand_over(self, *_: object, **__: object) -> None:
+        """Write books down before they may be another's, who then goes on where they stand."""
+        if self.checkpoints is None or not self.intake.books:
+            return
+        try:
+            async with asyncio.timeout(HAND_OVER_WITHIN_S):
+                await self._write_checkpoints()
+        except (ServiceError, TimeoutError) as error:
+            log.warning("not_handed_over error=%s", error)
 
     async def _open_books(self, ticks: Mapping[int, LogRange]) -> None:
         if self.checkpoints is not None and ticks:
