@@ -17,14 +17,17 @@ from rich.console import Console
 from stream.cli.common import add_files, load_settings, print_json
 from stream.cli.ticker import read_fields, table
 from stream.errors import SettingsError
+from stream.feed.sessions import by_session
 from stream.feed.tape import read_tape
 from stream.feed.trades import tape_ticks
 from stream.files import load_composition
 from stream.index.book import Book
+from stream.index.control import Roll
 from stream.index.partial import Origin
 from stream.index.snapshot import Snapshot, snapshots
 from stream.index.ticks import Verdict
 from stream.index.units import NS_PER_S
+from stream.session.days import Session
 from stream.session.hours import RegularHours
 from stream.wire.snapshots import snapshot_fields
 from stream.wire.symbols import SymbolTable
@@ -94,15 +97,22 @@ def _apply(book: Book, files: Iterable[Path], at: str | None, hours: RegularHour
     counts = np.zeros(len(Verdict), np.int64)
     n_bad = 0
     limit: int | None = None
+    session: Session | None = None
     for path in files:
         tape = read_tape(path)
         for trades in tape:
             if at is not None and limit is None:
                 limit = parse_time(at, tape_ts=int(trades.ts[0]), hours=hours)
-            ticks = tape_ticks(trades, symbols)
-            if limit is not None:
-                ticks = ticks.take(ticks.ts <= limit)
-            counts += np.bincount(book.apply(ticks), minlength=len(Verdict))
+            for part, reached in by_session(trades, session, hours.zone):
+                if limit is not None and reached.starts_ns > limit:
+                    continue
+                if reached != session:
+                    session = reached
+                    book.obey(Roll(*session))
+                ticks = tape_ticks(part, symbols)
+                if limit is not None:
+                    ticks = ticks.take(ticks.ts <= limit)
+                counts += np.bincount(book.apply(ticks), minlength=len(Verdict))
         n_bad += tape.n_bad
         for message in tape.errors:
             sys.stderr.write(f"{message}\n")

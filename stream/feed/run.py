@@ -18,12 +18,12 @@ import numpy as np
 from stream.feed.market import Market
 from stream.feed.pacing import Block, paced
 from stream.feed.producer import Format, TickWriter, open_writer
-from stream.feed.sessions import last_past_session, windows
+from stream.feed.sessions import by_session, last_past_session, windows
 from stream.feed.tape import read_tape
 from stream.feed.trades import Trades
 from stream.files import load_composition
 from stream.index.units import NS_PER_S
-from stream.session.days import Session, session_at
+from stream.session.days import Session
 from stream.session.hours import RegularHours
 from stream.settings import Settings
 from stream.topics import ensure_topic, newest_event
@@ -321,37 +321,6 @@ def replayed_blocks(tape: Iterable[Trades], *, speed: float | None) -> Iterator[
         reached = np.maximum.accumulate(np.maximum(trades.ts, first if newest is None else newest))
         newest = int(reached[-1])
         yield Block(trades, ((reached - first) / speed).astype(np.int64))
-
-
-def by_session(
-    trades: Trades, session: Session | None, zone: ZoneInfo
-) -> Iterator[tuple[Trades, Session]]:
-    """Cut trades where their event times reach a later session; late ones stay in that which was reached.
-
-    Parameters
-    ----------
-    trades
-        In the order of their tape; not empty.
-    session
-        That which the trades before them had reached, or None.
-    zone
-        Where days are counted.
-
-    Yields
-    ------
-    Trades
-        Consecutive parts.
-    Session
-        Of each part.
-    """
-    start, n = 0, len(trades)
-    while start < n:
-        if session is None or trades.ts[start] >= session.ends_ns:
-            session = session_at(int(trades.ts[start]), zone)
-        beyond = np.flatnonzero(trades.ts[start:] >= session.ends_ns)
-        stop = start + int(beyond[0]) if len(beyond) else n
-        yield trades.take(slice(start, stop)), session
-        start = stop
 
 
 def utc_text(ts: int) -> str:

@@ -1,11 +1,16 @@
-"""Simulated time: one trading session after another, with nothing between them."""
+"""Sessions of a feed: simulated ones, one after another with nothing between them, and those that a tape reaches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+import numpy as np
+
+from stream.feed.trades import Trades
 from stream.index.units import NS_PER_S
+from stream.session.days import Session, session_at
 from stream.session.hours import RegularHours
 
 #: A simulated session begins this long after the opening, when most of a market's stocks have traded.
@@ -96,6 +101,37 @@ def windows(start_ns: int, length_ns: int, hours: RegularHours) -> Iterator[tupl
                 yield at, stop
                 at = stop
         day += timedelta(days=1)
+
+
+def by_session(
+    trades: Trades, session: Session | None, zone: ZoneInfo
+) -> Iterator[tuple[Trades, Session]]:
+    """Cut trades where their event times reach a later session; late ones stay in that which was reached.
+
+    Parameters
+    ----------
+    trades
+        In the order of their tape; not empty.
+    session
+        That which the trades before them had reached, or None.
+    zone
+        Where days are counted.
+
+    Yields
+    ------
+    Trades
+        Consecutive parts.
+    Session
+        Of each part.
+    """
+    start, n = 0, len(trades)
+    while start < n:
+        if session is None or trades.ts[start] >= session.ends_ns:
+            session = session_at(int(trades.ts[start]), zone)
+        beyond = np.flatnonzero(trades.ts[start:] >= session.ends_ns)
+        stop = start + int(beyond[0]) if len(beyond) else n
+        yield trades.take(slice(start, stop)), session
+        start = stop
 
 
 def _local_date(ts: int, hours: RegularHours) -> date:

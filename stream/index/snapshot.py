@@ -89,6 +89,14 @@ class Extremes:
     def __init__(self, by_code: Mapping[str, tuple[str, int, int, int]] | None = None) -> None:
         self.by_code: dict[str, tuple[str, int, int, int]] = dict(by_code or {})
 
+    def learn(self, code: str, session: str, opened: int, high: int, low: int) -> None:
+        """Take open, high and low that an earlier publisher had reached."""
+        known = self.by_code.get(code)
+        if known is None or known[0] < session:
+            self.by_code[code] = (session, opened, high, low)
+        elif known[0] == session:
+            self.by_code[code] = (session, known[1], max(known[2], high), min(known[3], low))
+
     def take(self, code: str, session: str, level: int) -> tuple[int, int, int]:
         """Take the level that is about to be published, and give open, high and low with it."""
         known = self.by_code.get(code)

@@ -65,8 +65,6 @@ class ControlLog:
         ServiceError
             Where Kafka does not answer; the next step goes on.
         """
-        for id_ in self._aggregator.unknown:
-            self._aggregator.know(await self._compositions.get(id_))
         await self._read()
         await self._extend()
         await self._copy()
@@ -78,7 +76,7 @@ class ControlLog:
             found = await self._kafka.read(topic, [0], start={0: self._next_offset})
             for record in found[0]:
                 self._learn(record)
-            self._next_offset = ends[0]
+            self._next_offset = max(self._next_offset, ends[0])
 
     def _learn(self, record: ConsumerRecord) -> None:
         if record.offset < self._next_offset:
@@ -102,6 +100,7 @@ class ControlLog:
             self.writer.wanted(
                 own=self._compositions.own,
                 total=aggregator.total() if aggregator.complete else None,
+                obeyed=min((each.control for each in aggregator.partials.values()), default=0),
                 contested=[symbols[row] for row in aggregator.contested.tolist()],
                 session=session_at(now_ns, self._settings.hours.zone),
                 now_ns=now_ns,
@@ -118,7 +117,7 @@ class ControlLog:
     async def _copy(self) -> None:
         aggregator, now_s = self._aggregator, time.monotonic()
         composition = aggregator.composition
-        for owed in self.writer.owed(aggregator.partials, composition, now_s=now_s):
+        for owed in list(self.writer.owed(aggregator.partials, composition, now_s=now_s)):
             records: list[Numbered] = list(owed.records)
             await self._kafka.append_all(
                 self._settings.ticks_topic,

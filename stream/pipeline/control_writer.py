@@ -94,6 +94,7 @@ class ControlWriter:
         *,
         own: Composition,
         total: Partial | None,
+        obeyed: int,
         contested: Sequence[str],
         session: Session,
         now_ns: int,
@@ -106,6 +107,8 @@ class ControlWriter:
             Composition of this worker's files.
         total
             Sum of the partials, where there is one.
+        obeyed
+            Number of the last record that every partition has obeyed.
         contested
             Symbols that stand on two partitions.
         session
@@ -120,12 +123,16 @@ class ControlWriter:
         if total is not None and self._is_overdue(total, session, now_ns):
             yield Roll(session.name, session.starts_ns, session.ends_ns)
         fresh = sorted(set(contested) - self._refused())
-        if fresh:
+        # A symbol that was let go stands on two partitions until they have heard of it.
+        if fresh and obeyed >= self.last:
             yield Contested(tuple(fresh))
 
     def _is_overdue(self, total: Partial, session: Session, now_ns: int) -> bool:
         newest = int(total.event_ns.max(initial=NO_EVENT))
-        live = total.origin is Origin.LIVE and newest > now_ns - LIVE_WITHIN_NS
+        # One that was rolled before is live, however long it has been quiet.
+        live = total.origin is Origin.LIVE and (
+            newest > now_ns - LIVE_WITHIN_NS or bool(total.session)
+        )
         said = max((one.session for one in self.records if isinstance(one, Roll)), default="")
         return live and session.name > total.session and session.name > said
 

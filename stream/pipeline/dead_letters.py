@@ -101,9 +101,13 @@ class DeadLetters:
         """Queue an admitted letter."""
         self._queue.append(letter)
 
-    def take(self) -> DeadLetter | None:
-        """Take the oldest letter."""
-        return self._queue.popleft() if self._queue else None
+    def take(self, n: int) -> list[DeadLetter]:
+        """Take the oldest letters, so many at most."""
+        return [self._queue.popleft() for _ in range(min(n, len(self._queue)))]
+
+    def put_back(self, letters: list[DeadLetter]) -> None:
+        """Queue letters again that could not be sent, before the others."""
+        self._queue.extendleft(reversed(letters))
 
     def __len__(self) -> int:
         return len(self._queue)

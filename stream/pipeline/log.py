@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -78,9 +79,21 @@ class KafkaLog:
         topic: str,
         records: Iterable[tuple[bytes | None, bytes | None]],
         *,
-        partition: int = 0,
+        partition: int | None = 0,
+        headers: Iterable[Mapping[str, bytes]] | None = None,
     ) -> list[int]:
         """Append records in their order, and give their offsets once all are acknowledged.
+
+        Parameters
+        ----------
+        topic
+            Name of the topic.
+        records
+            Keys and values.
+        partition
+            Where; None lets the key say.
+        headers
+            Of each record.
 
         Raises
         ------
@@ -90,8 +103,10 @@ class KafkaLog:
         assert self._producer is not None
         async with reaching(self._url, within_s=2 * REQUEST_S):
             sent = [
-                await self._producer.send(topic, value, key=key, partition=partition)
-                for key, value in records
+                await self._producer.send(
+                    topic, value, key=key, partition=partition, headers=list(of_it.items())
+                )
+                for (key, value), of_it in zip(records, headers or repeat({}), strict=False)
             ]
             return [int((await future).offset) for future in sent]
 

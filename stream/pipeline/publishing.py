@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
+
+import msgspec
 
 from stream.errors import ServiceError, WireError
 from stream.index.aggregate import Aggregator
 from stream.index.snapshot import Extremes
+from stream.index.units import LEVEL_DECIMALS
 from stream.pipeline.log import KafkaLog
 from stream.publish.publisher import Publisher
 from stream.publish.record import Entry, Record
@@ -25,6 +29,17 @@ PARTITION = 0
 
 #: Records of published levels that travel together.
 WRITTEN_AT_ONCE = 500
+
+
+class _Level(msgspec.Struct):
+    code: str
+    session: str | None = None
+    open: Decimal | None = None
+    high: Decimal | None = None
+    low: Decimal | None = None
+
+
+_decode_level = msgspec.json.Decoder(_Level).decode
 
 
 class Publishing:
@@ -64,6 +79,7 @@ class Publishing:
         self._aggregator = aggregator
         self._sink = sink
         self._observe_delay = observe_delay
+        self._levels_offset = 0
         self._older: set[bytes] = set()
 
     async def take(self) -> Publisher:
@@ -76,13 +92,15 @@ class Publishing:
         """
         epoch = await self._claim()
         state = await self._last_state()
-        for message in state.partials:
+        extremes = await self._last_extremes(state)
+        for message in state.partials if state is not None else ():
             try:
                 # Where a worker keeps all books itself, its own are newer.
                 self._aggregator.add(partials.decode(message))
             except WireError as error:
                 log.warning("partial_unreadable error=%s", error)
-        self.partials_offset = max(self.partials_offset, state.partials_offset)
+        if state is not None:
+            self.partials_offset = max(self.partials_offset, state.partials_offset)
         log.info("publishing epoch=%d", epoch)
         return Publisher(
             self._aggregator,
@@ -91,7 +109,7 @@ class Publishing:
             cadence_s=self._settings.cadence_ms / 1000,
             packed_above=self._settings.packed_above,
             observe_delay=self._observe_delay,
-            extremes=Extremes(state.extremes),
+            extremes=extremes,
             record=Record(),
         )
 
@@ -109,6 +127,7 @@ class Publishing:
             partials=tuple(map(partials.encode, self._aggregator.partials.values()))
             if topic
             else (),
+            levels_offset=self._levels_offset,
             extremes=publisher.extremes.by_code,
         )
         key = wire.key(AGGREGATOR, publisher.epoch)
@@ -131,10 +150,11 @@ class Publishing:
         while record.waiting:
             entries = _take(record.waiting, WRITTEN_AT_ONCE)
             try:
-                await self._kafka.append_all(
+                offsets = await self._kafka.append_all(
                     self._settings.levels_topic,
                     [(entry.code.encode(), entry.data) for entry in entries],
                 )
+                self._levels_offset = offsets[-1] + 1
             except BaseException:
                 record.waiting.extendleft(reversed(entries))
                 raise
@@ -149,7 +169,23 @@ class Publishing:
             log.warning("epoch_unchecked error=%s", error)
             return epoch
 
-    async def _last_state(self) -> AggregatorState:
+    async def _last_extremes(self, state: AggregatorState | None) -> Extremes:
+        """Find open, high and low: as they were written down, and as the record of levels went on from there."""
+        topic = self._settings.levels_topic
+        if state is None:
+            self._levels_offset = (await self._kafka.ends(topic, [0]))[0]
+            return Extremes()
+        extremes = Extremes(state.extremes)
+        records = await self._kafka.read(topic, [0], start={0: state.levels_offset})
+        for record in records[0]:
+            try:
+                learn(extremes, record.value or b"")
+            except WireError as error:
+                log.warning("level_unreadable offset=%d error=%s", record.offset, error)
+        self._levels_offset = records[0][-1].offset + 1 if records[0] else state.levels_offset
+        return extremes
+
+    async def _last_state(self) -> AggregatorState | None:
         records = await self._kafka.read(self._settings.checkpoints_topic, [PARTITION])
         prefix = AGGREGATOR.encode() + b"/"
         newest = {
@@ -164,7 +200,26 @@ class Publishing:
                 return wire.decode_aggregator(kept[key])
             except WireError as error:
                 log.warning("aggregator_state_unreadable key=%s error=%s", key, error)
-        return AggregatorState()
+        return None
+
+
+def learn(extremes: Extremes, level: bytes) -> None:
+    """Take open, high and low from a record of the levels topic.
+
+    Raises
+    ------
+    WireError
+        Where it is not one.
+    """
+    try:
+        fields = _decode_level(level)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise WireError(f"level: {error}") from error
+    if fields.session and fields.open and fields.high and fields.low:
+        opened, high, low = (
+            int(each.scaleb(LEVEL_DECIMALS)) for each in (fields.open, fields.high, fields.low)
+        )
+        extremes.learn(fields.code, fields.session, opened, high, low)
 
 
 def _take(waiting: deque[Entry], n: int) -> list[Entry]:

@@ -11,8 +11,11 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from aiokafka.errors import KafkaError
+from faust.exceptions import FaustError
 from faust.types import TP
+from numpy.typing import NDArray
 
 from stream.errors import CapstreamError, FencedError, ServiceError, StuckError
 from stream.index.aggregate import Aggregator
@@ -40,6 +43,7 @@ MIRROR_PRICES_S = 1.0
 MIRRORED_AT_ONCE = 256
 CHECK_DRIFT_S = 5.0
 SEND_DEAD_LETTERS_S = 0.1
+LETTERS_AT_ONCE = 100
 #: Partials are sent also where nothing moved, so that a partition without trades can be told from one without an owner.
 HEARD_EVERY_S = 1.0
 LISTEN_S = 0.25
@@ -138,13 +142,15 @@ class Worker:
         self._partials: Any = add_agents(
             self._app, settings, on_fetch=self._on_fetch, on_partials=self._on_partials
         )
+        self._role = asyncio.Lock()
         self._joined = False
         self._assigned: set[TP] = set()
         self._catch_up: dict[int, int] = {}
         self._moved: set[int] = set()
         self._something_moved = asyncio.Event()
         self._heard: dict[int, float] = {}
-        self._mirrored_ts: dict[int, Any] = {}
+        # By partition: the composition, and the event times that its prices in Redis have.
+        self._mirrored_ts: dict[int, tuple[str, NDArray[np.int64]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._over: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
 
@@ -435,7 +441,7 @@ class Worker:
         elif not self._owns_partials():
             self._resign()
         elif self.publisher is None:
-            await self._until_kafka_answers(self._become_publisher)
+            await self._become_publisher()
 
     def _owns_partials(self) -> bool:
         return any(tp.topic == self.settings.partials_topic for tp in self._assigned)
@@ -503,7 +509,7 @@ class Worker:
             )
             try:
                 await self._send_partials(ready)
-            except KafkaError as error:
+            except (KafkaError, FaustError) as error:
                 self.troubles.failed("partials", error)
                 self._moved |= moved
                 await asyncio.sleep(LISTEN_S)
@@ -526,6 +532,11 @@ class Worker:
     def _on_partials(self, partials: Partials, offset: int) -> None:
         assert self.aggregator is not None
         assert self._publishing is not None
+        if self.settings.partials == "memory":
+            # Those of a partition that was lost meanwhile may still have been on their way.
+            partials = tuple(
+                one for one in partials if one.offsets.keys() <= self.intake.books.keys()
+            )
         before = len(self.aggregator.contested)
         taken = [self.aggregator.add(one) for one in partials]
         if self.settings.partials == "topic":
@@ -545,9 +556,11 @@ class Worker:
         return [symbols[row] for row in aggregator.contested[:10].tolist()]
 
     async def _listen(self) -> None:
-        """See which partitions have fallen silent."""
+        """See which partitions have fallen silent, and which stand in a composition that was not told of."""
         if self.aggregator is None:
             return
+        for unknown in self.aggregator.unknown:
+            self.aggregator.know(await self._compositions.get(unknown))
         now = time.monotonic()
         for partition in self.aggregator.partials:
             self._heard.setdefault(partition, now)
@@ -559,6 +572,11 @@ class Worker:
     # ---- the publisher's role --------------------------------------------------------------------
 
     async def _become_publisher(self) -> None:
+        """Take the role, once at a time; wait where Kafka is away."""
+        async with self._role:
+            await self._until_kafka_answers(self._try_to_publish)
+
+    async def _try_to_publish(self) -> None:
         assert self.aggregator is not None
         assert self._publishing is not None
         self._resign()
@@ -625,12 +643,11 @@ class Worker:
             )
 
     async def _mirror_prices(self) -> None:
-        symbols = self.composition.universe.symbols
         if self._mirrored_ts and not await self._sink.has_prices():
             self._mirrored_ts.clear()
         for partition, book in list(self.intake.books.items()):
-            mirrored = self._mirrored_ts.get(partition)
-            rows = book.rows_newer_than(mirrored)
+            composition, mirrored = self._mirrored_ts.get(partition, ("", None))
+            rows = book.rows_newer_than(mirrored if composition == book.composition.id else None)
             if not len(rows):
                 continue
             symbols, ts = book.composition.universe.symbols, book.ts.copy()
@@ -645,7 +662,7 @@ class Worker:
                 log.debug("prices_not_mirrored error=%s", error)
                 self._mirrored_ts.clear()
                 return
-            self._mirrored_ts[partition] = ts
+            self._mirrored_ts[partition] = (book.composition.id, ts)
 
     async def _check_drift(self) -> None:
         books = list(self.intake.books.values())
@@ -654,15 +671,17 @@ class Worker:
             log.error("drift books=%d", self.drift)
 
     async def _send_dead_letters(self) -> None:
-        while (letter := self.dead_letters.take()) is not None:
-            await self._app.producer.send(
-                self.settings.dead_letters_topic,
-                letter.key,
-                letter.body(),
-                None,
-                None,
-                letter.headers(),
-            )
+        while letters := self.dead_letters.take(LETTERS_AT_ONCE):
+            try:
+                await self._kafka.append_all(
+                    self.settings.dead_letters_topic,
+                    [(letter.key, letter.body()) for letter in letters],
+                    partition=None,
+                    headers=[letter.headers() for letter in letters],
+                )
+            except BaseException:
+                self.dead_letters.put_back(letters)
+                raise
 
 
 class Troubles:

@@ -179,6 +179,9 @@ class RedisSink:
         try:
             newest = await script(keys=(self._names.epoch,), args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
+            if "READONLY" in str(error):
+                # After a failover the old connection leads to what is a replica now; the address may lead elsewhere.
+                await self._redis.connection_pool.disconnect()
             raise ServiceError(f"Redis: {error}") from error
         if newest < 0:
             raise ServiceError("Redis: it has lost what was published, and is filled again")

@@ -57,12 +57,15 @@ class AggregatorState:
         Offset of the next record of the partials topic: all before it is contained.
     partials
         Newest partial of each partition, encoded.
+    levels_offset
+        Offset of a record of the levels topic: the extremes of all before it are contained.
     extremes
         Session, open, high and low of each index, as `Extremes.by_code`.
     """
 
     partials_offset: int = 0
     partials: tuple[bytes, ...] = ()
+    levels_offset: int = 0
     extremes: Mapping[str, tuple[str, int, int, int]] = field(default_factory=dict)
 
 
@@ -98,6 +101,7 @@ class _Aggregator(msgspec.Struct, array_like=True):
     version: int
     partials_offset: int
     partials: tuple[bytes, ...]
+    levels_offset: int
     # Levels as text: one in 10^-8 points may be wider than the 64 bits that msgpack has.
     extremes: dict[str, tuple[str, str, str, str]]
 
@@ -197,7 +201,9 @@ def encode_aggregator(state: AggregatorState) -> bytes:
         code: (session, str(opened), str(high), str(low))
         for code, (session, opened, high, low) in state.extremes.items()
     }
-    return _encode(_Aggregator(VERSION, state.partials_offset, state.partials, extremes))
+    return _encode(
+        _Aggregator(VERSION, state.partials_offset, state.partials, state.levels_offset, extremes)
+    )
 
 
 def decode_aggregator(message: bytes) -> AggregatorState:
@@ -217,7 +223,7 @@ def decode_aggregator(message: bytes) -> AggregatorState:
         }
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(f"aggregator state: {error}") from error
-    return AggregatorState(wire.partials_offset, wire.partials, extremes)
+    return AggregatorState(wire.partials_offset, wire.partials, wire.levels_offset, extremes)
 
 
 def _check_version(what: str, message: bytes) -> None:

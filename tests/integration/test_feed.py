@@ -134,7 +134,9 @@ def test_simulated_ticks_are_in_kafka_as_the_summary_says(settings: Settings) ->
         assert part[0].value == b'CTRL{"type":"origin","origin":"simulated"}'
         assert json.loads(part[1].value[4:])["type"] == "roll"
         ticks = [json.loads(record.value) for record in ticks_in(part)]
-        assert [record.key.decode() for record in ticks_in(part)] == [tick["symbol"] for tick in ticks]
+        assert [record.key.decode() for record in ticks_in(part)] == [
+            tick["symbol"] for tick in ticks
+        ]
         assert {kafka_partition(tick["symbol"], 3) for tick in ticks} == {number}
         assert [tick["seq"] for tick in ticks] == sorted(tick["seq"] for tick in ticks)
         assert [tick["ts"] for tick in ticks] == sorted(tick["ts"] for tick in ticks)
@@ -239,7 +241,9 @@ def test_a_replay_writes_the_tape(settings: Settings, tmp_path: Path, message_fo
         if message_format == "json":
             seqs = [json.loads(record.value)["seq"] for record in ticks_in(part)]
         else:
-            seqs = [int(seq) for record in ticks_in(part) for seq in frame_records(record.value)["seq"]]
+            seqs = [
+                int(seq) for record in ticks_in(part) for seq in frame_records(record.value)["seq"]
+            ]
         assert seqs == sorted(seqs)
         numbers += seqs
     assert sorted(numbers) == [*range(1, 5_001), 5_002]
