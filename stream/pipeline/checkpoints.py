@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -62,10 +63,16 @@ class Checkpoints:
         self._partitions = partitions
         self._epochs: dict[int, int] = {}
         self._older: dict[int, set[bytes]] = {}
+        # The timer and a hand-over may want the same book written at once.
+        self._writing = asyncio.Lock()
+
+    def epoch(self, partition: int) -> int:
+        """Give the epoch of this owner of a partition: it grows with every owner."""
+        return self._epochs.get(partition, 0)
 
     def partial_key(self, partition: int) -> bytes:
         """Give the key of a partition's partials: no one else writes under it."""
-        return f"{partition}/{self._epochs.get(partition, 0)}".encode()
+        return f"{partition}/{self.epoch(partition)}".encode()
 
     async def open(self, ranges: Mapping[int, LogRange]) -> dict[int, int]:
         """Claim partitions, and bring their books as far as anyone has written them down.
@@ -111,6 +118,10 @@ class Checkpoints:
         ServiceError
             Where Kafka does not take it.
         """
+        async with self._writing:
+            await self._write(book)
+
+    async def _write(self, book: Book) -> None:
         partition, offset = book.partition, book.offset
         checkpoint = Checkpoint(book.state(), self._settings.ticks_topic, self._partitions)
         key = wire.key(BOOK, self._epochs[partition])

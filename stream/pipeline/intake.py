@@ -337,7 +337,7 @@ class _Part:
 
     def meets(self, first: int, last: int) -> bool:
         """Tell whether any of its records lie in a portion."""
-        return self.first < last and self.last > first
+        return self.first < self.last and self.first < last and self.last > first
 
     def within(self, first: int, last: int) -> _Part:
         """Give its share of a portion, counted from the portion's own first record."""

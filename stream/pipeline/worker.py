@@ -7,9 +7,10 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from aiokafka.errors import KafkaError
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from stream.errors import CapstreamError, FencedError, ServiceError, StuckError
 from stream.index.aggregate import Aggregator
+from stream.index.book import Book
 from stream.index.composition import Composition
 from stream.pipeline.app import App, add_agents
 from stream.pipeline.checkpoints import Checkpoints
@@ -38,6 +40,8 @@ from stream.topics import ensure_topics
 from stream.wire.snapshots import encode_price
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MIRROR_PRICES_S = 1.0
 MIRRORED_AT_ONCE = 256
@@ -142,6 +146,7 @@ class Worker:
         self._partials: Any = add_agents(
             self._app, settings, on_fetch=self._on_fetch, on_partials=self._on_partials
         )
+        self._stop = asyncio.Event()
         self._role = asyncio.Lock()
         self._joined = False
         self._assigned: set[TP] = set()
@@ -149,8 +154,7 @@ class Worker:
         self._moved: set[int] = set()
         self._something_moved = asyncio.Event()
         self._heard: dict[int, float] = {}
-        # By partition: the composition, and the event times that its prices in Redis have.
-        self._mirrored_ts: dict[int, tuple[str, NDArray[np.int64]]] = {}
+        self._mirrored: dict[int, _Mirrored] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._over: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
 
@@ -173,14 +177,13 @@ class Worker:
         ServiceError
             Where the consumer fails for good.
         """
-        partitions = await self._wait_for_kafka(stop)
-        if partitions is None:
-            await self._sink.close()
-            return
+        self._stop = stop
         try:
-            await self._begin(partitions)
+            await self._begin()
             await self._supervise(stop)
             await self._write_last()
+        except _StoppedError:
+            log.info("stopped_before_kafka_answered")
         finally:
             await self._close()
 
@@ -243,22 +246,12 @@ class Worker:
 
     # ---- beginning and end -----------------------------------------------------------------------
 
-    async def _wait_for_kafka(self, stop: asyncio.Event) -> int | None:
-        """Try until the brokers answer, or the wish to stop comes."""
-        for wait_s in backoff():
-            try:
-                partitions = await ensure_topics(self.settings)
-            except ServiceError as error:
-                self.troubles.failed("kafka", error)
-            else:
-                self.troubles.worked("kafka")
-                return partitions
-            if await _is_set(stop, within_s=wait_s):
-                return None
-        raise AssertionError
-
-    async def _begin(self, partitions: int) -> None:
-        await self._kafka.__aenter__()
+    async def _begin(self) -> None:
+        partitions: int = await self._until_kafka_answers(partial(ensure_topics, self.settings))
+        await self._until_kafka_answers(self._kafka.__aenter__)
+        if not self._observer:
+            # Before any checkpoint names it.
+            await self._until_kafka_answers(self._compositions.publish)
         self.aggregator = Aggregator(self.composition, n_partitions=partitions)
         self._publishing = Publishing(
             self._kafka,
@@ -364,9 +357,11 @@ class Worker:
                 task.cancel()
             # A library may swallow a cancellation that meets a time-out of its own, so ask until it is heard.
             _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
-        try:
-            await asyncio.wait_for(self._app.stop(), STOP_WITHIN_S)
-        except TimeoutError:
+        leaving = asyncio.create_task(_as_coroutine(self._app.stop()), name="leave")
+        # Not `wait_for`, which waits for what it has cancelled.
+        _, left = await asyncio.wait((leaving,), timeout=STOP_WITHIN_S)
+        if left:
+            leaving.cancel()
             log.warning("faust_not_stopped within_s=%g", STOP_WITHIN_S)
         await self._sink.close()
         await self._kafka.__aexit__()
@@ -397,7 +392,7 @@ class Worker:
         for partition in ticks.keys() - before:
             self._catch_up[partition] = ticks[partition].end
             self._mark(partition)
-        self._mirrored_ts = {p: ts for p, ts in self._mirrored_ts.items() if p in before}
+        self._mirrored = {p: mirrored for p, mirrored in self._mirrored.items() if p in before}
         self.lag = {p: max(ticks[p].end - self.intake.books[p].offset, 0) for p in ticks}
         if set(logs) != self._assigned or not self._joined:
             log.info("partitions_assigned ticks=%s", sorted(ticks))
@@ -422,16 +417,19 @@ class Worker:
             if partition not in self.intake.books:
                 self.intake.begin(partition, offset=span.start)
 
-    async def _until_kafka_answers(self, work: Callable[[], Awaitable[object]]) -> None:
+    async def _until_kafka_answers(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something for which Kafka must answer; try again until it does, or the wish to stop comes."""
         for wait_s in backoff():
             try:
-                await work()
+                result = await work()
             except ServiceError as error:
                 self.troubles.failed("kafka", error)
             else:
                 self.troubles.worked("kafka")
-                return
-            await asyncio.sleep(wait_s)
+                return result
+            if await _is_set(self._stop, within_s=wait_s):
+                raise _StoppedError
+        raise AssertionError
 
     async def _take_role(self, ticks: Mapping[int, LogRange]) -> None:
         if self.settings.partials == "memory":
@@ -582,6 +580,9 @@ class Worker:
         self._resign()
         self._heard.clear()
         publisher = await self._publishing.take()
+        if not self._observer:
+            # From here on the record of levels tells the extremes, whatever happens.
+            await self._publishing.write(publisher)
         self.publisher = publisher
         self._start("publish", publisher.run())
         self._start("heartbeat", publisher.beat())
@@ -643,26 +644,35 @@ class Worker:
             )
 
     async def _mirror_prices(self) -> None:
-        if self._mirrored_ts and not await self._sink.has_prices():
-            self._mirrored_ts.clear()
-        for partition, book in list(self.intake.books.items()):
-            composition, mirrored = self._mirrored_ts.get(partition, ("", None))
-            rows = book.rows_newer_than(mirrored if composition == book.composition.id else None)
-            if not len(rows):
-                continue
-            symbols, ts = book.composition.universe.symbols, book.ts.copy()
-            entries = zip(rows.tolist(), book.price[rows].tolist(), ts[rows].tolist(), strict=True)
+        for book in list(self.intake.books.values()):
             try:
-                # In portions, since the loop has ticks to attend to.
-                while portion := list(islice(entries, MIRRORED_AT_ONCE)):
-                    prices = {symbols[row]: encode_price(p, t) for row, p, t in portion}
-                    await self._sink.mirror_prices(prices)
-            except ServiceError as error:
+                await self._mirror_book(book)
+            except ServiceError:
                 # Redis may come back empty: mirror every price again.
-                log.debug("prices_not_mirrored error=%s", error)
-                self._mirrored_ts.clear()
+                self._mirrored.clear()
+                raise
+
+    async def _mirror_book(self, book: Book) -> None:
+        partition, composition = book.partition, book.composition
+        mirrored = self._mirrored.get(partition)
+        owner = await self._sink.mirrored_by(partition)
+        if mirrored is None or mirrored.composition != composition.id or not owner:
+            # New here, or Redis has lost what was there.
+            own = self.checkpoints.epoch(partition) if self.checkpoints is not None else 0
+            epoch = mirrored.epoch if mirrored is not None else max(own, owner + 1)
+            mirrored = _Mirrored(composition.id, epoch, None)
+        rows = book.rows_newer_than(mirrored.ts)
+        ts = book.ts.copy()
+        entries = zip(rows.tolist(), book.price[rows].tolist(), ts[rows].tolist(), strict=True)
+        symbols = composition.universe.symbols
+        # In portions, since the loop has ticks to attend to.
+        while portion := list(islice(entries, MIRRORED_AT_ONCE)):
+            prices = {symbols[row]: encode_price(price, at) for row, price, at in portion}
+            if not await self._sink.mirror_prices(
+                prices, partition=partition, epoch=mirrored.epoch
+            ):
                 return
-            self._mirrored_ts[partition] = (book.composition.id, ts)
+        self._mirrored[partition] = replace(mirrored, ts=ts)
 
     async def _check_drift(self) -> None:
         books = list(self.intake.books.values())
@@ -682,6 +692,15 @@ class Worker:
             except BaseException:
                 self.dead_letters.put_back(letters)
                 raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Mirrored:
+    """What stands in Redis of a partition's prices: in which composition, by whom, and their event times."""
+
+    composition: str
+    epoch: int
+    ts: NDArray[np.int64] | None
 
 
 class Troubles:
@@ -718,6 +737,10 @@ def backoff() -> Iterator[float]:
     while True:
         yield wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads attempts, keeps no secret
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+class _StoppedError(Exception):
+    """The wish to stop came while a service was away."""
 
 
 async def _is_set(event: asyncio.Event, *, within_s: float) -> bool:

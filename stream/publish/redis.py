@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
@@ -21,9 +22,12 @@ TIMEOUT_S = 2.0
 #: What the scripts add to the prefix, which they are given as an argument.
 _NAMES = RedisNames("")
 
-# ARGV: for each symbol a line of it and its entry.
+# Fenced as publications are: a worker that has lost a partition would write older prices over its successor's.
+# ARGV: epoch of the partition's owner; for each symbol a line of it and its entry.
 _MIRROR = """
-local text, at = ARGV[1], 1
+if tonumber(redis.call('GET', KEYS[2]) or '0') > tonumber(ARGV[1]) then return 1 end
+redis.call('SET', KEYS[2], ARGV[1])
+local text, at = ARGV[2], 1
 while at <= #text do
   local space = string.find(text, ' ', at, true)
   local stop = string.find(text, '\\n', space + 1, true)
@@ -130,10 +134,7 @@ class RedisSink:
         ServiceError
             Where Redis is away.
         """
-        try:
-            return int(await self._redis.get(self._names.epoch) or 0)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise ServiceError(f"Redis: {error}") from error
+        return int(await self._ask(self._redis.get(self._names.epoch)) or 0)
 
     async def publish(self, messages: Sequence[Message], *, epoch: int, again: bool) -> None:
         """Publish some indexes, all or nothing.
@@ -176,13 +177,7 @@ class RedisSink:
         )
         expected = "again" if again else "first"
         arguments = (epoch, self._names.prefix, self._length, lines, expected)
-        try:
-            newest = await script(keys=(self._names.epoch,), args=arguments)
-        except (RedisError, OSError, TimeoutError) as error:
-            if "READONLY" in str(error):
-                # After a failover the old connection leads to what is a replica now; the address may lead elsewhere.
-                await self._redis.connection_pool.disconnect()
-            raise ServiceError(f"Redis: {error}") from error
+        newest = await self._ask(script(keys=(self._names.epoch,), args=arguments))
         if newest < 0:
             raise ServiceError("Redis: it has lost what was published, and is filled again")
         if newest:
@@ -196,21 +191,35 @@ class RedisSink:
         ServiceError
             Where Redis is away.
         """
-        try:
-            await self._redis.publish(self._names.heartbeat, heartbeat)
-            return bool(await self._redis.exists(self._names.epoch))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise ServiceError(f"Redis: {error}") from error
+        await self._ask(self._redis.publish(self._names.heartbeat, heartbeat))
+        return bool(await self._ask(self._redis.exists(self._names.epoch)))
 
-    async def has_prices(self) -> bool:
-        """Tell whether the hash of prices is there; where Redis is away, that is not known to be otherwise."""
-        try:
-            return bool(await self._redis.exists(self._names.prices))
-        except (RedisError, OSError, TimeoutError):
-            return True
+    async def mirrored_by(self, partition: int) -> int:
+        """Give the epoch of the owner that has mirrored a partition's prices here, 0 where none has.
 
-    async def mirror_prices(self, prices: Mapping[str, bytes]) -> None:
-        """Write last prices into their hash.
+        Raises
+        ------
+        ServiceError
+            Where Redis is away.
+        """
+        return int(await self._ask(self._redis.get(self._names.mirrored(partition))) or 0)
+
+    async def mirror_prices(
+        self, prices: Mapping[str, bytes], *, partition: int, epoch: int
+    ) -> bool:
+        """Write last prices of a partition's symbols into their hash.
+
+        Parameters
+        ----------
+        prices
+            Entries by symbol.
+        partition, epoch
+            Whose, and of which owner of it.
+
+        Returns
+        -------
+        bool
+            Whether they were written: not so where a newer owner has written here.
 
         Raises
         ------
@@ -218,9 +227,19 @@ class RedisSink:
             Where Redis is away.
         """
         lines = b"".join(b"%b %b\n" % (s.encode(), entry) for s, entry in prices.items())
+        keys = (self._names.prices, self._names.mirrored(partition))
+        return not await self._ask(self._mirror(keys=keys, args=(epoch, lines)))
+
+    async def _ask(self, work: Awaitable[Any]) -> Any:
         try:
-            await self._mirror(keys=(self._names.prices,), args=(lines,))
+            return await work
         except (RedisError, OSError, TimeoutError) as error:
+            if "READONLY" in str(error):
+                # After a failover the old connection leads to what is a replica now; the address may lead elsewhere.
+                await self._redis.connection_pool.disconnect()
+            raise ServiceError(f"Redis: {error}") from error
+        except RuntimeError as error:
+            # What uvloop raises for a write to a connection that was closed meanwhile.
             raise ServiceError(f"Redis: {error}") from error
 
     async def close(self) -> None:

@@ -56,6 +56,10 @@ class RedisNames:
         """Hash of symbol to last price and time, mirrored once a second."""
         return f"{self.prefix}prices"
 
+    def mirrored(self, partition: int) -> str:
+        """Key of the epoch of the newest owner of a tick partition that has mirrored its prices."""
+        return f"{self.prefix}mirrored:{partition}"
+
     @property
     def snaps(self) -> str:
         """Hash of code to snapshot, for publications too large for a key each."""
