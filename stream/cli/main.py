@@ -21,6 +21,8 @@ COMMANDS = (
     "replay",
     "watch",
     "levels",
+    "verify",
+    "export",
     "override",
     "check",
     "config",

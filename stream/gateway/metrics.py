@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -18,8 +19,9 @@ from prometheus_client.registry import Collector
 
 from stream import __version__
 from stream.index.aggregate import Doubt
+from stream.index.lines import MAX_LINES
 from stream.index.units import LEVEL_SCALE
-from stream.pipeline.intake import AGE_BOUNDS_S
+from stream.pipeline.intake import AGE_BOUNDS_S, OTHER
 from stream.pipeline.worker import Worker
 
 #: Upper bounds of the publication delay, seconds.
@@ -61,6 +63,7 @@ class WorkerMetrics(Collector):
         )
         if self._worker is not None:
             yield from _ticks(self._worker)
+            yield from _lines(self._worker)
             yield from _partitions(self._worker)
             yield from _publications(self._worker)
 
@@ -103,6 +106,40 @@ def _ticks(worker: Worker) -> Iterator[Metric]:
         "capstream_recompute_drift",
         "Books whose running integers differ from a fresh sum; must stay 0.",
         value=worker.drift,
+    )
+
+
+def _lines(worker: Worker) -> Iterator[Metric]:
+    """Count gaps by feed: sources come from outside, but a book follows few of them."""
+    frames = CounterMetricFamily(
+        "capstream_line_frames_missing", "Frame numbers that a feed left out.", labels=["source"]
+    )
+    ticks = CounterMetricFamily(
+        "capstream_line_ticks_missing",
+        "Numbered ticks that another feed brought, and this one passed without.",
+        labels=["source"],
+    )
+    lost: Counter[str] = Counter()
+    passed: Counter[str] = Counter()
+    for lines in worker.intake.lines.values():
+        for source, counts in lines.counts.items():
+            name = str(source) if str(source) in lost or len(lost) < MAX_LINES else OTHER
+            lost[name] += counts.frames_missing
+            passed[name] += counts.ticks_missing
+    for label, count in lost.items():
+        frames.add_metric([label], count)
+        ticks.add_metric([label], passed[label])
+    yield frames
+    yield ticks
+    yield CounterMetricFamily(
+        "capstream_gaps",
+        "Gaps in a feed that no other feed covered.",
+        value=sum(lines.gaps for lines in worker.intake.lines.values()),
+    )
+    yield GaugeMetricFamily(
+        "capstream_doubtful_symbols",
+        "Symbols of which a print may be lost, until their next one.",
+        value=sum(int(lines.doubtful.sum()) for lines in worker.intake.lines.values()),
     )
 
 

@@ -528,7 +528,7 @@ class Book:
 
     def _settle_contest(self, row: int, *, home: int) -> None:
         """Let a symbol that stood on two partitions go on in one: the others forget it."""
-        if self._refused is None or not self._refused[row]:
+        if home < 0 or self._refused is None or not self._refused[row]:
             return
         self._refused[row] = False
         if not self._refused.any():

@@ -293,7 +293,8 @@ def _identity(universe: Universe, indexes: Sequence[Index]) -> str:
     for symbol in universe.symbols:
         digest.update(symbol.encode() + b"\n")
     for index in indexes:
-        digest.update(f"{index.code} {index.k} {index.divisor.value}\n".encode())
+        figures = (index.k, index.divisor.value, index.reference_value, index.reference_level)
+        digest.update(f"{index.code} {' '.join(map(str, figures))}\n".encode())
         for array in (index.row, index.shares):
             digest.update(array.astype("<i8").tobytes())
     digest.update(repr([instrument.price for instrument in universe.instruments]).encode())

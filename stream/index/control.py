@@ -92,7 +92,8 @@ class Override:
     price
         1/10000 dollar; of `price` and `bound`.
     home
-        The partition on which the symbol stands: there a price is set, and of a contested symbol kept.
+        The partition on which the symbol stands: there a price is set, and of a contested symbol kept. Below 0 in an
+        operator's wish, which the control writer repeats with a home: only then it does these two.
     number
         As in `Roll`.
     """

@@ -104,10 +104,12 @@ class Checkpoints:
             newest = self._newest(partition, records[partition])
             book = self._intake.books.get(partition)
             if newest is not None and (book is None or newest.state.offset > book.offset):
-                self._check(newest, partition, span)
+                await self._check(newest, partition, span)
                 await self._restore(newest)
             elif book is None:
+                # Written down at once: whoever opens it next, with other files perhaps, must begin as it began.
                 self._intake.begin(partition, offset=span.start)
+                await self.write(self._intake.books[partition])
         return {partition: self._intake.books[partition].offset for partition in ranges}
 
     async def write(self, book: Book) -> None:
@@ -123,7 +125,12 @@ class Checkpoints:
 
     async def _write(self, book: Book) -> None:
         partition, offset = book.partition, book.offset
-        checkpoint = Checkpoint(book.state(), self._settings.ticks_topic, self._partitions)
+        checkpoint = Checkpoint(
+            book.state(),
+            self._settings.ticks_topic,
+            self._partitions,
+            lines=self._intake.lines[partition].state(),
+        )
         key = wire.key(BOOK, self._epochs[partition])
         await self._kafka.append(
             self._settings.checkpoints_topic, key, wire.encode(checkpoint), partition=partition
@@ -145,7 +152,9 @@ class Checkpoints:
             await self._kafka.append_all(
                 self._settings.partials_topic, [(key, None) for key in keys]
             )
-        del self._older[partition]
+        if self._older.get(partition) is older:
+            # A new claim may have found others meanwhile.
+            del self._older[partition]
 
     def _newest(self, partition: int, records: Sequence[ConsumerRecord]) -> Checkpoint | None:
         """Find the checkpoint with the highest offset, whoever wrote it."""
@@ -166,7 +175,7 @@ class Checkpoints:
                 found = checkpoint
         return found
 
-    def _check(self, checkpoint: Checkpoint, partition: int, span: LogRange) -> None:
+    async def _check(self, checkpoint: Checkpoint, partition: int, span: LogRange) -> None:
         settings, offset = self._settings, checkpoint.state.offset
         where = f"the checkpoint of partition {partition} in {settings.checkpoints_topic}"
         mend = "begin with a new topic of checkpoints (CAPSTREAM_CHECKPOINTS_TOPIC), so that the log is read from its start"
@@ -178,9 +187,13 @@ class Checkpoints:
             raise SetupError(
                 f"{where} is of a topic with {checkpoint.partitions} partitions, not {self._partitions}: {mend}"
             )
-        if not span.start <= offset <= span.end:
+        end = span.end
+        if offset > end:
+            # Whoever owned it a moment ago may have read on since that was asked.
+            end = (await self._kafka.ends(settings.ticks_topic, [partition]))[partition]
+        if not span.start <= offset <= end:
             raise SetupError(
-                f"{where} stands for offset {offset}, but {settings.ticks_topic} holds {span.start} to {span.end}: it was "
+                f"{where} stands for offset {offset}, but {settings.ticks_topic} holds {span.start} to {end}: it was "
                 f"made anew, or has not been read for longer than it keeps its records; {mend}"
             )
 
@@ -188,7 +201,7 @@ class Checkpoints:
         composition = await self._compositions.get(checkpoint.state.composition)
         self._intake.know(composition)
         state = checkpoint.state
-        self._intake.restore(state)
+        self._intake.restore(state, checkpoint.lines)
         self.written[state.partition] = state.offset
         log.info("book_restored partition=%d offset=%d", state.partition, state.offset)
 

@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from stream.errors import WireError
 from stream.feed.producer import partition_of
 from stream.index.aggregate import Aggregator
-from stream.index.control import Numbered, OriginRecord
+from stream.index.control import OriginRecord
 from stream.pipeline.compositions import Compositions
 from stream.pipeline.control_writer import ControlWriter
 from stream.pipeline.log import KafkaLog
@@ -100,7 +100,8 @@ class ControlLog:
             self.writer.wanted(
                 own=self._compositions.own,
                 total=aggregator.total() if aggregator.complete else None,
-                obeyed=min((each.control for each in aggregator.partials.values()), default=0),
+                partials=aggregator.partials,
+                composition=aggregator.composition,
                 contested=[symbols[row] for row in aggregator.contested.tolist()],
                 session=session_at(now_ns, self._settings.hours.zone),
                 now_ns=now_ns,
@@ -116,12 +117,13 @@ class ControlLog:
 
     async def _copy(self) -> None:
         aggregator, now_s = self._aggregator, time.monotonic()
-        composition = aggregator.composition
-        for owed in list(self.writer.owed(aggregator.partials, composition, now_s=now_s)):
-            records: list[Numbered] = list(owed.records)
-            await self._kafka.append_all(
-                self._settings.ticks_topic,
-                [(None, wire.encode(record)) for record in records],
-                partition=owed.partition,
-            )
+        for owed in list(self.writer.owed(aggregator.partials, now_s=now_s)):
+            for record in owed.records:
+                # One at a time: a book that has obeyed the second obeys the first no more.
+                await self._kafka.append(
+                    self._settings.ticks_topic,
+                    None,
+                    wire.encode(record),
+                    partition=owed.partition,
+                )
             self.writer.appended(owed, now_s=now_s)

@@ -14,7 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from stream.index.composition import Composition
-from stream.index.control import Announcement, Contested, Numbered, Override, Roll
+from stream.index.control import (
+    UNNUMBERED,
+    Announcement,
+    Contested,
+    Numbered,
+    Override,
+    Roll,
+)
 from stream.index.partial import NO_EVENT, Origin, Partial
 from stream.session.days import Session
 
@@ -60,17 +67,13 @@ class ControlWriter:
         """Number of the newest record, 0 where there is none."""
         return self.records[-1].number if self.records else 0
 
-    def owed(
-        self, partials: Mapping[int, Partial], composition: Composition, *, now_s: float
-    ) -> Iterator[Owed]:
+    def owed(self, partials: Mapping[int, Partial], *, now_s: float) -> Iterator[Owed]:
         """Find what has to be appended to which partition.
 
         Parameters
         ----------
         partials
             Newest one of each partition.
-        composition
-            That most of them stand in: tells where a symbol was seen.
         now_s
             A steady clock, seconds.
         """
@@ -79,11 +82,9 @@ class ControlWriter:
             appended, at = self._appended.get(partition, (0, now_s))
             if now_s - at < AGAIN_S:
                 obeyed = max(obeyed, appended)
-            missing = [record for record in self.records if record.number > obeyed]
+            missing = tuple(record for record in self.records if record.number > obeyed)
             if missing:
-                yield Owed(
-                    partition, tuple(self._housed(one, partials, composition) for one in missing)
-                )
+                yield Owed(partition, missing)
 
     def appended(self, owed: Owed, *, now_s: float) -> None:
         """Remember that records stand in a partition's log now."""
@@ -94,7 +95,8 @@ class ControlWriter:
         *,
         own: Composition,
         total: Partial | None,
-        obeyed: int,
+        partials: Mapping[int, Partial],
+        composition: Composition,
         contested: Sequence[str],
         session: Session,
         now_ns: int,
@@ -107,8 +109,8 @@ class ControlWriter:
             Composition of this worker's files.
         total
             Sum of the partials, where there is one.
-        obeyed
-            Number of the last record that every partition has obeyed.
+        partials, composition
+            Newest partial of each partition, and the composition that the sum stands in: they tell where symbols were seen.
         contested
             Symbols that stand on two partitions.
         session
@@ -122,6 +124,9 @@ class ControlWriter:
             yield Announcement(own.id)
         if total is not None and self._is_overdue(total, session, now_ns):
             yield Roll(session.name, session.starts_ns, session.ends_ns)
+        if total is not None:
+            yield from self._homeless(partials, composition)
+        obeyed = min((each.control for each in partials.values()), default=0)
         fresh = sorted(set(contested) - self._refused())
         # A symbol that was let go stands on two partitions until they have heard of it.
         if fresh and obeyed >= self.last:
@@ -141,20 +146,30 @@ class ControlWriter:
         for record in self.records:
             if isinstance(record, Contested):
                 refused.update(record.symbols)
-            elif isinstance(record, Override) and record.action == "include":
+            elif isinstance(record, Override) and record.action == "include" and record.home >= 0:
                 refused.discard(record.symbol)
         return refused
 
-    def _housed(
-        self, record: Numbered, partials: Mapping[int, Partial], composition: Composition
-    ) -> Numbered:
-        """Say on which partition an override's symbol stands: where it was seen first, else where it would come."""
-        if not isinstance(record, Override):
-            return record
-        row = composition.row_of.get(record.symbol)
-        seen = [] if row is None else [p for p, x in sorted(partials.items()) if _has_seen(x, row)]
-        usual = self._home(record.symbol)
-        return replace(record, home=seen[0] if seen and usual not in seen else usual)
+    def _homeless(
+        self, partials: Mapping[int, Partial], composition: Composition
+    ) -> Iterator[Numbered]:
+        """Repeat operators' wishes with the partition that their symbol stands on: decided once, in the list."""
+        housed = {_wish(one) for one in self.records if isinstance(one, Override) and one.home >= 0}
+        for record in self.records:
+            if isinstance(record, Override) and record.home < 0 and _wish(record) not in housed:
+                row = composition.row_of.get(record.symbol)
+                seen = [
+                    partition
+                    for partition, partial in sorted(partials.items())
+                    if row is not None and _has_seen(partial, row)
+                ]
+                usual = self._home(record.symbol)
+                home = seen[0] if seen and usual not in seen else usual
+                yield replace(record, home=home, number=UNNUMBERED)
+
+
+def _wish(override: Override) -> tuple[str, str, int]:
+    return override.symbol, override.action, override.ts
 
 
 def _has_seen(partial: Partial, row: int) -> bool:

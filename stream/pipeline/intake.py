@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from aiokafka.record.default_records import DefaultRecord
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from stream.index.book import Book, BookState
 from stream.index.composition import Composition
 from stream.index.control import Announcement, Control
+from stream.index.lines import Lines
 from stream.index.partial import Origin
 from stream.index.ticks import DEAD_LETTER_VERDICTS, Ticks, Verdict
 from stream.pipeline.dead_letters import DeadLetter, DeadLetters
@@ -127,6 +129,7 @@ class Intake:
         self.account = Account()
         self.age = AgeHistogram()
         self.books: dict[int, Book] = {}
+        self.lines: dict[int, Lines] = {}
         self._composition = composition
         self._compositions: dict[str, Composition] = {}
         self._symbols: dict[str, SymbolTable] = {}
@@ -160,20 +163,31 @@ class Intake:
         book = Book(self._composition, hours=self._hours, partition=partition)
         book.offset = offset
         self.books[partition] = book
+        self.lines[partition] = Lines(len(self._composition.universe))
 
-    def restore(self, state: BookState) -> None:
-        """Open a book as it stood, in a composition that this intake was told of."""
+    def restore(self, state: BookState, lines: Any = None) -> None:
+        """Open a book as it stood, in a composition that this intake was told of.
+
+        Parameters
+        ----------
+        state
+            Of the book.
+        lines
+            Of its gap counters, where it is known.
+        """
         composition = self.composition(state.composition)
         self.books[state.partition] = Book.restore(state, composition, hours=self._hours)
+        self.lines[state.partition] = (
+            Lines.restore(lines) if lines else Lines(len(composition.universe))
+        )
 
     def own(self, partitions: Iterable[int]) -> None:
         """Keep the books of these partitions, open those that are new, drop the others."""
-        kept = self.books
-        self.books = {
-            partition: kept.get(partition)
-            or Book(self._composition, hours=self._hours, partition=partition)
-            for partition in partitions
-        }
+        owned = set(partitions)
+        for partition in self.books.keys() - owned:
+            del self.books[partition], self.lines[partition]
+        for partition in sorted(owned - self.books.keys()):
+            self.begin(partition, offset=0)
 
     def apply(self, batches: Sequence[FetchedBatch]) -> list[Book]:
         """Apply the batches of a fetch to their books.
@@ -260,19 +274,43 @@ class Intake:
         self, part: _Part, decoded: Decoded, start: int, stop: int
     ) -> Iterator[NDArray[np.uint8]]:
         """Apply one partition's ticks, and between them its control records, in the order of the log."""
+        first = part.first
         for message, control in decoded.controls:
             if part.first <= message < part.last:
                 at = max(int(np.searchsorted(decoded.message, message)), start)
-                yield part.book.apply(decoded.ticks.take(slice(start, at)))
-                start = at
+                yield self._apply_ticks(part.book, decoded, slice(start, at), first, message)
+                start, first = at, message
                 self._obey(part.book, control)
-        yield part.book.apply(decoded.ticks.take(slice(start, stop)))
+        yield self._apply_ticks(part.book, decoded, slice(start, stop), first, part.last)
+
+    def _apply_ticks(
+        self, book: Book, decoded: Decoded, which: slice, first: int, last: int
+    ) -> NDArray[np.uint8]:
+        """Apply the ticks of the messages from `first` up to, not including, `last`."""
+        ticks = decoded.ticks.take(which)
+        verdict = book.apply(ticks)
+        self.lines[book.partition].see(
+            ticks,
+            verdict,
+            source=decoded.source[which],
+            message=decoded.message[which],
+            frames=decoded.frames.within(first, last),
+        )
+        return verdict
 
     def _obey(self, book: Book, control: Control) -> None:
-        announced = (
-            self.composition(control.composition) if isinstance(control, Announcement) else None
-        )
-        book.obey(control, composition=announced)
+        if not isinstance(control, Announcement):
+            book.obey(control)
+            return
+        before = book.composition
+        book.obey(control, composition=self.composition(control.composition))
+        if book.composition is not before:
+            after = book.composition.row_of
+            pairs = [(row, after[one]) for one, row in before.row_of.items() if one in after]
+            source, target = np.array(pairs, np.int64).reshape(-1, 2).T
+            self.lines[book.partition].renumber(
+                source, target, n_rows=len(book.composition.universe)
+            )
 
     def _count(self, decoded: Decoded, verdict: NDArray[np.uint8]) -> bool:
         """Count what became of the ticks, and tell whether any was refused."""

@@ -164,7 +164,7 @@ class Publishing:
         claim = await self._kafka.append(self._settings.partials_topic, names.CLAIM_KEY, b"claim")
         epoch = claim + 1
         try:
-            return max(epoch, await self._sink.newest_epoch() + 1)
+            return await self._sink.reserve(epoch)
         except ServiceError as error:
             log.warning("epoch_unchecked error=%s", error)
             return epoch

@@ -22,6 +22,7 @@ from stream.errors import CapstreamError, FencedError, ServiceError, StuckError
 from stream.index.aggregate import Aggregator
 from stream.index.book import Book
 from stream.index.composition import Composition
+from stream.index.partial import NO_EVENT
 from stream.pipeline.app import App, add_agents
 from stream.pipeline.checkpoints import Checkpoints
 from stream.pipeline.compositions import Compositions
@@ -45,6 +46,7 @@ T = TypeVar("T")
 
 MIRROR_PRICES_S = 1.0
 MIRRORED_AT_ONCE = 256
+MIRROR_ALL_S = 30.0
 CHECK_DRIFT_S = 5.0
 SEND_DEAD_LETTERS_S = 0.1
 LETTERS_AT_ONCE = 100
@@ -148,6 +150,7 @@ class Worker:
         )
         self._stop = asyncio.Event()
         self._role = asyncio.Lock()
+        self._given_up = False
         self._joined = False
         self._assigned: set[TP] = set()
         self._catch_up: dict[int, int] = {}
@@ -155,6 +158,7 @@ class Worker:
         self._something_moved = asyncio.Event()
         self._heard: dict[int, float] = {}
         self._mirrored: dict[int, _Mirrored] = {}
+        self._mirrored_all_at = time.monotonic()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._over: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
 
@@ -402,6 +406,8 @@ class Worker:
 
     async def _hand_over(self, *_: object, **__: object) -> None:
         """Write books down before they may be another's, who then goes on where they stand."""
+        # The role may be another's for a while, too, who then has a newer epoch.
+        self._given_up = True
         if self.checkpoints is None or not self.intake.books:
             return
         try:
@@ -438,8 +444,9 @@ class Worker:
             self.aggregator.keep(ticks)
         elif not self._owns_partials():
             self._resign()
-        elif self.publisher is None:
+        elif self.publisher is None or self._given_up:
             await self._become_publisher()
+        self._given_up = False
 
     def _owns_partials(self) -> bool:
         return any(tp.topic == self.settings.partials_topic for tp in self._assigned)
@@ -644,6 +651,10 @@ class Worker:
             )
 
     async def _mirror_prices(self) -> None:
+        if time.monotonic() - self._mirrored_all_at > MIRROR_ALL_S:
+            # What another has written over them is not seen otherwise.
+            self._mirrored_all_at = time.monotonic()
+            self._mirrored = {p: replace(one, price=None) for p, one in self._mirrored.items()}
         for book in list(self.intake.books.values()):
             try:
                 await self._mirror_book(book)
@@ -660,19 +671,31 @@ class Worker:
             # New here, or Redis has lost what was there.
             own = self.checkpoints.epoch(partition) if self.checkpoints is not None else 0
             epoch = mirrored.epoch if mirrored is not None else max(own, owner + 1)
-            mirrored = _Mirrored(composition.id, epoch, None)
-        rows = book.rows_newer_than(mirrored.ts)
-        ts = book.ts.copy()
-        entries = zip(rows.tolist(), book.price[rows].tolist(), ts[rows].tolist(), strict=True)
+            mirrored = _Mirrored(composition.id, epoch)
+        price, ts = book.price.copy(), book.ts.copy()
+        gap = self.intake.lines[partition].doubtful.copy()
+        moved = ts != NO_EVENT
+        if mirrored.price is not None:
+            moved &= (price != mirrored.price) | (ts != mirrored.ts) | (gap != mirrored.gap)
+        rows = np.flatnonzero(moved)
+        entries = zip(
+            rows.tolist(),
+            book.price[rows].tolist(),
+            ts[rows].tolist(),
+            gap[rows].tolist(),
+            strict=True,
+        )
         symbols = composition.universe.symbols
         # In portions, since the loop has ticks to attend to.
         while portion := list(islice(entries, MIRRORED_AT_ONCE)):
-            prices = {symbols[row]: encode_price(price, at) for row, price, at in portion}
+            prices = {
+                symbols[row]: encode_price(last, at, gap=lost) for row, last, at, lost in portion
+            }
             if not await self._sink.mirror_prices(
                 prices, partition=partition, epoch=mirrored.epoch
             ):
                 return
-        self._mirrored[partition] = replace(mirrored, ts=ts)
+        self._mirrored[partition] = replace(mirrored, price=price, ts=ts, gap=gap)
 
     async def _check_drift(self) -> None:
         books = list(self.intake.books.values())
@@ -696,11 +719,13 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Mirrored:
-    """What stands in Redis of a partition's prices: in which composition, by whom, and their event times."""
+    """What stands in Redis of a partition's prices: in which composition, by whom; prices, their times, gaps after them."""
 
     composition: str
     epoch: int
-    ts: NDArray[np.int64] | None
+    price: NDArray[np.int64] | None = None
+    ts: NDArray[np.int64] | None = None
+    gap: NDArray[np.bool_] | None = None
 
 
 class Troubles:

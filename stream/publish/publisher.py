@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -118,6 +118,8 @@ class Publisher:
         self._seq: Counter[str] = Counter()
         self._failing = False
         self._singles_owed: set[int] = set()
+        # Also those that Redis did not confirm: it may have shown them.
+        self._made: dict[str, Snapshot] = {}
         self._singles_at = 0.0
 
     def wake(self) -> None:
@@ -222,6 +224,8 @@ class Publisher:
             return
         again = self._last is not None
         newest = self._snapshots(positions, total, doubts)
+        if not newest:
+            return
         published_ns = time.time_ns()
         messages = [self._message(one, published_ns) for one in newest]
         self.record.take(newest, messages, offsets=total.offsets, published_ns=published_ns)
@@ -242,28 +246,22 @@ class Publisher:
     def _snapshots(
         self, positions: list[int], total: Partial, doubts: NDArray[np.uint8]
     ) -> list[Snapshot]:
+        """Work out the snapshots; of indexes that are held, take the last that was made, and none where there is none."""
         composition = self._aggregator.composition
-        if not doubts.any():
-            return snapshots(composition, positions, total, self.extremes)
-        held = {position for position in positions if doubts[position] == Doubt.HELD}
-        moving = [position for position in positions if position not in held]
-        worked_out = dict(
-            zip(moving, snapshots(composition, moving, total, self.extremes), strict=True)
-        )
-        return [
-            (self._last_of(position, total) if position in held else worked_out[position])._replace(
-                doubt=Doubt(doubts[position])
-            )
-            for position in positions
-        ]
-
-    def _last_of(self, position: int, total: Partial) -> Snapshot:
-        composition = self._aggregator.composition
-        published = self.published.levels.get(composition.codes[position])
-        if published is not None:
-            return published
-        before_any = replace(Partial.zero(composition), origin=total.origin, session=total.session)
-        return snapshots(composition, [position], before_any)[0]
+        held = [position for position in positions if doubts[position] == Doubt.HELD]
+        moving = [position for position in positions if doubts[position] != Doubt.HELD]
+        made = dict(zip(moving, snapshots(composition, moving, total, self.extremes), strict=True))
+        for position in held:
+            last = self._made.get(composition.codes[position])
+            if last is not None:
+                made[position] = last
+        if doubts.any():
+            made = {
+                position: one._replace(doubt=Doubt(doubts[position]))
+                for position, one in made.items()
+            }
+        self._made.update((one.code, one) for one in made.values())
+        return [made[position] for position in positions if position in made]
 
     def _message(self, one: Snapshot, published_ns: int) -> Message:
         # Counted before it is known whether the attempt succeeds: it may reach Redis, and no number is used twice.

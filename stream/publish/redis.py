@@ -37,6 +37,14 @@ end
 return 0
 """
 
+# Where Redis remembers a newer epoch than Kafka's log gives, two claimants must not be given the same. ARGV: the claim's.
+_RESERVE = """
+local newest, epoch = tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(ARGV[1])
+if newest < epoch then return epoch end
+redis.call('SET', KEYS[1], newest + 1)
+return newest + 1
+"""
+
 # One call instead of MULTI with three commands for each index: the same atomicity, the epoch is checked in the same step, so
 # that a publisher that was paused cannot overwrite its successor's values, and redis-py packs five arguments instead of
 # some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, prefix, stream length, a line
@@ -45,7 +53,7 @@ _BEGIN = """
 local newest = tonumber(redis.call('GET', KEYS[1]) or '0')
 local epoch = tonumber(ARGV[1])
 if newest > epoch then return newest end
-if newest == 0 and ARGV[5] == 'again' then return -1 end
+if newest < epoch and ARGV[5] == 'again' then return -1 end
 if newest < epoch then redis.call('SET', KEYS[1], ARGV[1]) end
 local prefix, text, all, at = ARGV[2], ARGV[4], {}, 1
 while at <= #text do
@@ -123,6 +131,7 @@ class RedisSink:
         except ValueError as error:
             raise ServiceError(f"Redis {mask_password(url)}: {error}") from error
         self._mirror = self._redis.register_script(_MIRROR)
+        self._reserve = self._redis.register_script(_RESERVE)
         self._publish = self._redis.register_script(_BEGIN + _SINGLE + _END)
         self._publish_packed = self._redis.register_script(_BEGIN + _PACKED + _END)
 
@@ -135,6 +144,16 @@ class RedisSink:
             Where Redis is away.
         """
         return int(await self._ask(self._redis.get(self._names.epoch)) or 0)
+
+    async def reserve(self, epoch: int) -> int:
+        """Give the epoch that a claim stands for: its own, unless a newer one has written here.
+
+        Raises
+        ------
+        ServiceError
+            Where Redis is away.
+        """
+        return int(await self._ask(self._reserve(keys=(self._names.epoch,), args=(epoch,))))
 
     async def publish(self, messages: Sequence[Message], *, epoch: int, again: bool) -> None:
         """Publish some indexes, all or nothing.

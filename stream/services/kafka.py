@@ -19,6 +19,7 @@ from stream.services.process import ServiceProcess, start_on_free_ports
 from stream.services.saying import nothing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from stream.services.process import Pids
@@ -41,6 +42,9 @@ class EmbeddedKafka:
         folder finds the data.
     port : int, default 0
         The port to listen on; 0 chooses a free one, which later starts of this object keep.
+    proxies : mapping of int to int, optional
+        Further ports to listen on, and for each the port of a proxy before it: its clients are told
+        to come back through the proxy.
     cache : Path, optional
         Where downloaded jars are kept; by default in the user's cache folder.
     timeout_s : float, default 60
@@ -62,19 +66,21 @@ class EmbeddedKafka:
     127.0.0.1:17018
     """
 
-    __slots__ = ("_cache", "_folder", "_port", "_process", "_say", "_timeout_s")
+    __slots__ = ("_cache", "_folder", "_port", "_process", "_proxies", "_say", "_timeout_s")
 
     def __init__(
         self,
         folder: Path,
         *,
         port: int = 0,
+        proxies: Mapping[int, int] | None = None,
         cache: Path | None = None,
         timeout_s: float = 60.0,
         say: Say = nothing,
     ) -> None:
         self._folder = folder.absolute()
         self._port = port
+        self._proxies = dict(proxies or {})
         self._cache = cache or platformdirs.user_cache_path("capstream")
         self._timeout_s = timeout_s
         self._say = say
@@ -135,7 +141,7 @@ class EmbeddedKafka:
     def _start_on(self, command: list[str], port: int, controller_port: int) -> int:
         # Each start has a file of its own, so that one that finds the folder in use harms nobody.
         properties = self._folder / f"server-{port}.properties"
-        properties.write_text(server_properties(port, controller_port), "ascii")
+        properties.write_text(server_properties(port, controller_port, self._proxies), "ascii")
         try:
             cluster = self._cluster(command, properties)
             self._process.start(
@@ -220,7 +226,9 @@ def java_command(java: Path, jars: list[Path]) -> list[str]:
     ]
 
 
-def server_properties(port: int, controller_port: int) -> str:
+def server_properties(
+    port: int, controller_port: int, proxies: Mapping[int, int] | None = None
+) -> str:
     """Write the configuration of a node on the loopback, for a developer's machine.
 
     Parameters
@@ -229,6 +237,8 @@ def server_properties(port: int, controller_port: int) -> str:
         The port for clients.
     controller_port : int
         The port on which the controller talks to the broker.
+    proxies : mapping of int to int, optional
+        Further ports for clients, and for each the port of the proxy that they are sent to.
 
     Returns
     -------
@@ -236,13 +246,18 @@ def server_properties(port: int, controller_port: int) -> str:
         A properties file. It has no absolute path, which could need escapes.
     """
     controller = f"{LOOPBACK}:{controller_port}"
+    listening, advertised = {"PLAINTEXT": port}, {"PLAINTEXT": port}
+    for number, (behind, proxy) in enumerate((proxies or {}).items()):
+        listening[f"PROXIED{number}"], advertised[f"PROXIED{number}"] = behind, proxy
+    plain = ",".join(f"{name}:PLAINTEXT" for name in ("CONTROLLER", *listening))
     settings = {
         "process.roles": "broker,controller",
         "node.id": _NODE,
         "controller.quorum.voters": f"{_NODE}@{controller}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "listener.security.protocol.map": plain,
+        "listeners": f"{_addresses(listening)},CONTROLLER://{controller}",
+        "advertised.listeners": _addresses(advertised),
         "log.dirs": "data",
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
@@ -260,6 +275,10 @@ def server_properties(port: int, controller_port: int) -> str:
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def _addresses(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in ports.items())
 
 
 def _is_registered(port: int, cluster: str) -> bool:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.index.control import Control
+from stream.index.lines import Frames
 from stream.index.ticks import Ticks
-from stream.wire.control import Control
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,26 @@ class Decoded:
         The well-formed ones.
     message, element
         int64, shape (n_ticks,): position of the message that each tick came in, and of the tick in its message.
+    source
+        uint32, shape (n_ticks,): names the line that brought each tick.
     malformed
         What could not be read; each counts as one tick.
     controls
         Control records, each with the position of its message.
     unknown_conditions
         How often each sale condition came that is not in the table.
+    frames
+        Headers of the frames that could be read.
     """
 
     ticks: Ticks
     message: NDArray[np.int64]
     element: NDArray[np.int64]
+    source: NDArray[np.uint32]
     malformed: list[Malformed] = field(default_factory=list)
     controls: list[tuple[int, Control]] = field(default_factory=list)
     unknown_conditions: Counter[str] = field(default_factory=Counter)
+    frames: Frames = field(default_factory=Frames.none)
 
 
 def concatenate(parts: Sequence[Decoded]) -> Decoded:
@@ -69,17 +76,23 @@ def concatenate(parts: Sequence[Decoded]) -> Decoded:
         unknown += part.unknown_conditions
     names = ("row", "price", "ts", "seq", "cond", "kind", "recorded")
     columns = [np.concatenate([getattr(part.ticks, name) for part in parts]) for name in names]
+    headers = [
+        np.concatenate([getattr(part.frames, name) for part in parts])
+        for name in ("message", "source", "seq")
+    ]
     return Decoded(
         ticks=Ticks(*columns),
         message=np.concatenate([part.message for part in parts]),
         element=np.concatenate([part.element for part in parts]),
+        source=np.concatenate([part.source for part in parts]),
         malformed=[fault for part in parts for fault in part.malformed],
         controls=controls,
         unknown_conditions=unknown,
+        frames=Frames(*headers),
     )
 
 
-def no_ticks(malformed: list[Malformed]) -> Decoded:
+def no_ticks(malformed: list[Malformed], frames: Frames | None = None) -> Decoded:
     """Give an account of messages that hold no good tick."""
     ticks = Ticks(
         row=np.zeros(0, np.int32),
@@ -90,4 +103,7 @@ def no_ticks(malformed: list[Malformed]) -> Decoded:
         kind=np.zeros(0, np.uint8),
         recorded=np.zeros(0, np.int64),
     )
-    return Decoded(ticks, np.zeros(0, np.int64), np.zeros(0, np.int64), malformed)
+    none = np.zeros(0, np.int64)
+    return Decoded(
+        ticks, none, none, np.zeros(0, np.uint32), malformed, frames=frames or Frames.none()
+    )

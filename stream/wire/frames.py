@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.index.lines import Frames
 from stream.index.ticks import UNKNOWN_ROW, Condition, Kind, Ticks
 from stream.wire.decoded import Decoded, Malformed, no_ticks
 from stream.wire.symbols import SymbolTable, symbol_of_key
@@ -87,12 +88,14 @@ def decode(
     record = np.frombuffer(
         b"".join([memoryview(messages[i])[HEADER.itemsize :] for i in whole.tolist()]), RECORD
     )
+    headers = Frames(whole, header["source"][whole], header["frame_seq"][whole])
     if len(record) == 0:
-        return no_ticks(malformed)
+        return no_ticks(malformed, headers)
     count = header["count"][whole].astype(np.int64)
     message = np.repeat(whole, count)
     element = np.arange(len(record)) - np.repeat(np.cumsum(count) - count, count)
-    return _columns(record, message, element, recorded_ms, symbols, malformed)
+    source = np.repeat(headers.source, count)
+    return _columns(record, message, element, source, headers, recorded_ms, symbols, malformed)
 
 
 def _header_fault(header: np.void, length: int, expected: int) -> str:
@@ -109,6 +112,8 @@ def _columns(
     record: NDArray[np.void],
     message: NDArray[np.int64],
     element: NDArray[np.int64],
+    source: NDArray[np.uint32],
+    headers: Frames,
     recorded_ms: NDArray[np.int64],
     symbols: SymbolTable,
     malformed: list[Malformed],
@@ -133,10 +138,12 @@ def _columns(
             Malformed(int(message[i]), int(element[i]), _record_fault(record[i]))
             for i in np.flatnonzero(bad)
         ]
-        ticks, message, element = ticks.take(~bad), message[~bad], element[~bad]
+        good = ~bad
+        ticks, source = ticks.take(good), source[good]
+        message, element = message[good], element[good]
     n_unknown = int(np.count_nonzero(ticks.cond & Condition.UNKNOWN))
     unknown = Counter({UNKNOWN_BIT: n_unknown} if n_unknown else {})
-    return Decoded(ticks, message, element, malformed, [], unknown)
+    return Decoded(ticks, message, element, source, malformed, [], unknown, headers)
 
 
 def _check_unknown(

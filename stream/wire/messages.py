@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import WireError
+from stream.index.lines import Frames
 from stream.wire import control, frames, ticks_json
 from stream.wire.decoded import Decoded, Malformed, concatenate, no_ticks
 from stream.wire.symbols import SymbolTable
@@ -96,7 +97,9 @@ def _shifted(part: Decoded, by: int) -> Decoded:
         part.ticks,
         part.message + by,
         part.element,
+        part.source,
         [Malformed(fault.message + by, fault.element, fault.detail) for fault in part.malformed],
         [(number + by, control) for number, control in part.controls],
         part.unknown_conditions,
+        Frames(part.frames.message + by, part.frames.source, part.frames.seq),
     )

@@ -85,6 +85,7 @@ def encode_heartbeat(*, published_ns: int, indexes: int) -> bytes:
     return orjson.dumps({"published_ns": published_ns, "indexes": indexes})
 
 
-def encode_price(price: int, ts: int) -> bytes:
-    """Write one entry of the prices hash: last price in dollars and its event time."""
-    return b'{"price":%b,"ts":%d}' % (decimal_text(price, PRICE_DECIMALS).encode(), ts)
+def encode_price(price: int, ts: int, *, gap: bool) -> bytes:
+    """Write one entry of the prices hash: last price in dollars, its event time, and whether later prints may be lost."""
+    text = decimal_text(price, PRICE_DECIMALS).encode()
+    return b'{"price":%b,"ts":%d%b}' % (text, ts, b',"gap":true' if gap else b"")
