@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis profiles, and the folder of worked examples beside the repository."""
+"""What all tests share: options, hypothesis profiles, and the folder of worked examples beside the repository."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ settings.register_profile(
     "dev", max_examples=50, deadline=None, suppress_health_check=_SLOW_MACHINES
 )
 settings.load_profile("dev")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--mutations",
+        type=int,
+        default=20_000,
+        help="how many damaged messages tests/contracts/test_mutations.py decodes and applies",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
@@ -53,6 +54,16 @@ KINDS = (
     "official_open",
     "official_close",
 )
+
+
+ORIGINS = ("live", "replay", "simulated")
+
+#: Newest good print of an instrument: ts, seq, price; and what stands for none.
+Newest = tuple[int, int, int]
+NOTHING: Newest = (-1, 0, 0)
+
+#: Before the first roll, a session ends here.
+END_OF_TIME = 2**63 - 1
 
 
 def nanoseconds(day: str, at: str, zone: ZoneInfo = NEW_YORK) -> int:
@@ -249,76 +260,258 @@ def sheets(world: World) -> list[Sheet]:
 
 
 class Ledger:
-    """A book by law 3: the newest good (ts, seq, price) of each row, one tick at a time in the order of the log."""
+    """A book by laws 1 to 5: one tick and one control record at a time in the order of the log, in plain numbers.
+
+    Instruments are rows of the world in force; what is kept of each is the newest good (ts, seq, price).
+    """
 
     def __init__(
         self,
         world: World,
         *,
+        composition: str = "",
         regular: Callable[[int], bool] = in_regular_hours,
         refused: frozenset[int] = frozenset(),
+        partition: int = 0,
     ) -> None:
-        self.world = world
-        self.sheets = sheets(world)
-        self.newest: dict[int, tuple[int, int, int]] = {}
+        self.partition = partition
+        self.session, self.starts, self.ends = "", 0, END_OF_TIME
+        self.origin = "live"
+        self.number = 0
         self._regular = regular
-        self._refused = refused
+        self._open(world, composition)
+        self.refused |= refused
+
+    def _open(self, world: World, composition: str) -> None:
+        self.world, self.composition = world, composition
+        self.sheets = sheets(world)
+        self.newest: dict[int, Newest] = {}
+        # Prints of a later session than the one in force.
+        self.waiting: dict[int, Newest] = {}
+        self.close = {row: line.price for row, line in enumerate(world.lines)}
+        self.bound = {row: 8 * line.price for row, line in enumerate(world.lines)}
+        self.excluded: set[int] = set()
+        self.refused: set[int] = set()
+
+    # ---- ticks -----------------------------------------------------------------------------------
 
     def apply(self, one: Print) -> str:
         """Judge one tick and apply it if it is good."""
         reason = self._refusal(one)
         if reason is not None:
             return reason
-        ts, last, _ = self.newest.get(one.row, (-1, 0, 0))
+        prints = self.waiting if one.ts >= self.ends else self.newest
+        ts, last, _ = prints.get(one.row, NOTHING)
         if one.ts == ts and one.seq != 0 and one.seq == last:
             return "duplicate"
         if one.ts < ts or (one.ts == ts and one.seq != 0 and one.seq < last):
             return "older"
         # A tick without a number leaves the number of its instant in force.
         seq = last if one.ts == ts and one.seq == 0 else one.seq
-        self.newest[one.row] = (one.ts, seq, one.price)
+        prints[one.row] = (one.ts, seq, one.price)
         return "applied"
 
     def _refusal(self, one: Print) -> str | None:
         """Give the first reason for which a tick is refused whatever came before it."""
         regular = one.cond | REGULAR_BITS == REGULAR_BITS and self._regular(one.ts)
         reasons = (
-            (one.row in self._refused, "wrong_partition"),
+            (one.row in self.refused, "wrong_partition"),
             (one.row < 0, "unknown_symbol"),
             (one.ts > one.recorded + 2 * NS, "future"),
+            (one.row in self.excluded, "ineligible"),
             (one.kind not in (0, 1, 2), "ineligible"),
             (one.kind == 0 and not regular, "ineligible"),
             (one.kind in (1, 2), "unmatched"),
-            (one.price > 8 * self.world.lines[one.row].price, "out_of_bounds"),
+            (one.row >= 0 and one.price > self.bound[one.row], "out_of_bounds"),
         )
         return next((reason for applies, reason in reasons if applies), None)
 
+    # ---- control records; each tells whether it took effect ---------------------------------------
+
+    def declare(self, origin: str) -> bool:
+        """Hear where the ticks come from: only a less real origin is news, and then no session is in force."""
+        if ORIGINS.index(origin) <= ORIGINS.index(self.origin):
+            return False
+        self.origin = origin
+        self.session, self.starts, self.ends = "", 0, END_OF_TIME
+        self._let_in(END_OF_TIME)
+        return True
+
+    def roll(self, session: str, starts: int, ends: int, *, number: int = 0) -> bool:
+        """Begin a session: last prices become closes, but for prints of its own where none was in force before it."""
+        if self._stale(number) or session <= self.session:
+            return False
+        self._let_in(starts)
+        for row in self.close:
+            if self.session or self.newest.get(row, NOTHING)[0] < starts:
+                self.close[row] = self.price(row)
+        self.session, self.starts, self.ends = session, starts, ends
+        self._let_in(ends)
+        return True
+
+    def _let_in(self, before: int) -> None:
+        for row, (ts, seq, price) in list(self.waiting.items()):
+            if ts < before:
+                del self.waiting[row]
+                if ts > self.newest.get(row, NOTHING)[0] and row not in self.excluded:
+                    self.newest[row] = (ts, seq, price)
+
+    def compose(self, world: World, composition: str, *, number: int = 0) -> bool:
+        """Go over to another composition, symbol by symbol."""
+        if self._stale(number) or composition == self.composition:
+            return False
+        old = copy.copy(self)
+        self._open(world, composition)
+        rows = {line.symbol: row for row, line in enumerate(world.lines)}
+        pairs = [
+            (was, rows[line.symbol])
+            for was, line in enumerate(old.world.lines)
+            if line.symbol in rows
+        ]
+        same = {now for was, now in pairs if old.world.lines[was].price == world.lines[now].price}
+        for was, now in pairs:
+            if now in same and old.bound[was] > self.bound[now]:
+                self._lift(now, old.bound[was])
+        for was, now in pairs:
+            self._bring(old, was, now, same=now in same)
+        return True
+
+    def _bring(self, old: Ledger, was: int, now: int, *, same: bool) -> None:
+        """Take over what stands of a symbol: its prices only on the same basis, or of this session, and in bounds."""
+        if was in old.newest:
+            ts, seq, price = old.newest[was]
+            kept = (same or ts >= self.starts) and price <= self.bound[now]
+            self.newest[now] = (ts, seq, price if kept else self.world.lines[now].price)
+        if same and old.close[was] <= self.bound[now]:
+            self.close[now] = old.close[was]
+        if was in old.waiting and old.waiting[was][2] <= self.bound[now]:
+            self.waiting[now] = old.waiting[was]
+        if was in old.excluded:
+            self.excluded.add(now)
+        if was in old.refused:
+            self.refused.add(now)
+
+    def contest(self, symbols: Sequence[str], *, number: int = 0) -> bool:
+        """Refuse further ticks of some symbols."""
+        if self._stale(number):
+            return False
+        self.refused |= {row for row, line in enumerate(self.world.lines) if line.symbol in symbols}
+        return True
+
+    def set_price(self, symbol: str, price: int, ts: int, *, home: int, number: int = 0) -> bool:
+        """Set the last price on the symbol's own partition, if it is in bounds and not older than the newest print."""
+        row = self._row(symbol, number)
+        if row is None or home != self.partition or price > self.bound[row]:
+            return False
+        newest, seq, _ = self.newest.get(row, NOTHING)
+        if ts < newest:
+            return False
+        self.newest[row] = (ts, seq if ts == newest else 0, price)
+        return True
+
+    def lift(self, symbol: str, price: int, *, number: int = 0) -> bool:
+        """Lift a bound, unless some sum could then reach 2^63 with all prices at their bounds."""
+        row = self._row(symbol, number)
+        return row is not None and self._lift(row, price)
+
+    def _lift(self, row: int, price: int) -> bool:
+        if price <= self.bound[row]:
+            return False
+        lifted = {**self.bound, row: price}
+        held = [sheet.shares for sheet in self.sheets if row in sheet.shares]
+        if any(sum(n * lifted[r] for r, n in shares.items()) >= 2**63 for shares in held):
+            return False
+        self.bound = lifted
+        return True
+
+    def exclude(self, symbol: str, *, number: int = 0) -> bool:
+        """Keep the last price of a symbol, whatever its feed says."""
+        row = self._row(symbol, number)
+        if row is None:
+            return False
+        self.excluded.add(row)
+        return True
+
+    def include(self, symbol: str, *, home: int, number: int = 0) -> bool:
+        """Take its ticks again; where it was contested, partitions that are not its home forget it."""
+        row = self._row(symbol, number)
+        if row is None:
+            return False
+        self.excluded.discard(row)
+        if row in self.refused:
+            self.refused.discard(row)
+            if home != self.partition:
+                self.newest.pop(row, None)
+                self.waiting.pop(row, None)
+                self.close[row] = self.world.lines[row].price
+        return True
+
+    def _row(self, symbol: str, number: int) -> int | None:
+        if self._stale(number):
+            return None
+        return next((r for r, line in enumerate(self.world.lines) if line.symbol == symbol), None)
+
+    def _stale(self, number: int) -> bool:
+        """Tell whether a record of this number, or a later one, has been heard already, and remember the number."""
+        if number == 0:
+            return False
+        if number <= self.number:
+            return True
+        self.number = number
+        return False
+
+    # ---- what it all comes to --------------------------------------------------------------------
+
+    def price(self, row: int) -> int:
+        """Give the last price of an instrument."""
+        return self.newest[row][2] if row in self.newest else self.world.lines[row].price
+
+    def state(self) -> dict[str, object]:
+        """Give all that the ledger knows, but for what the composition says already."""
+        reference = {row: line.price for row, line in enumerate(self.world.lines)}
+        return {
+            "composition": self.composition,
+            "session": (self.session, self.starts, self.ends),
+            "partition": self.partition,
+            "number": self.number,
+            "origin": self.origin,
+            "newest": self.newest,
+            "waiting": self.waiting,
+            "close": {row: close for row, close in self.close.items() if close != reference[row]},
+            "bound": {row: b for row, b in self.bound.items() if b != 8 * reference[row]},
+            "excluded": self.excluded,
+            "refused": self.refused,
+        }
+
     def figures(self) -> list[dict[str, int]]:
         """Sum the whole ledger: per index, what a partial holds."""
-        result = []
-        for sheet in self.sheets:
-            seen = {row: self.newest[row] for row in sheet.shares if row in self.newest}
-            reference = {row: self.world.lines[row].price for row in seen}
-            result.append(
-                {
-                    "value": sum(
-                        sheet.shares[row] * (price - reference[row])
-                        for row, (_, _, price) in seen.items()
-                    ),
-                    "priced": len(seen),
-                    "up": sum(price > reference[row] for row, (_, _, price) in seen.items()),
-                    "down": sum(price < reference[row] for row, (_, _, price) in seen.items()),
-                    "priced_reference": sum(sheet.shares[row] * reference[row] for row in seen),
-                    "event_ns": max((ts for ts, _, _ in seen.values()), default=-1),
-                }
-            )
-        return result
+        return [self._figures(sheet) for sheet in self.sheets]
+
+    def _figures(self, sheet: Sheet) -> dict[str, int]:
+        reference = {row: self.world.lines[row].price for row in sheet.shares}
+        seen = [row for row in sheet.shares if row in self.newest]
+        priced = [row for row in seen if self.newest[row][0] >= self.starts]
+        return {
+            "value": sum(n * (self.price(row) - reference[row]) for row, n in sheet.shares.items()),
+            "priced": len(priced),
+            "up": sum(self.price(row) > self.close[row] for row in priced),
+            "down": sum(self.price(row) < self.close[row] for row in priced),
+            "priced_reference": sum(sheet.shares[row] * reference[row] for row in priced),
+            "close": sum(n * (self.close[row] - reference[row]) for row, n in sheet.shares.items()),
+            "event_ns": max((self.newest[row][0] for row in seen), default=-1),
+        }
 
     def levels(self) -> list[Fraction]:
         """Give the exact level of each index."""
-        return [
-            Fraction(sheet.reference + figures["value"])
-            / Fraction(10) ** (4 + sheet.k)
-            / sheet.divisor
-            for sheet, figures in zip(self.sheets, self.figures(), strict=True)
-        ]
+        return [self._level(sheet, figures["value"]) for sheet, figures in self._both()]
+
+    def closes(self) -> list[Fraction]:
+        """Give the exact level of each index at the last roll."""
+        return [self._level(sheet, figures["close"]) for sheet, figures in self._both()]
+
+    def _both(self) -> list[tuple[Sheet, dict[str, int]]]:
+        return list(zip(self.sheets, self.figures(), strict=True))
+
+    @staticmethod
+    def _level(sheet: Sheet, gain: int) -> Fraction:
+        return Fraction(sheet.reference + gain) / Fraction(10) ** (4 + sheet.k) / sheet.divisor

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
@@ -12,8 +13,16 @@ import numpy as np
 from hypothesis import strategies as st
 
 import oracle
-from oracle import NS, Line, Plan, Print, World
+from oracle import NS, Ledger, Line, Plan, Print, World
 from stream.index.composition import Composition
+from stream.index.control import (
+    Announcement,
+    Contested,
+    Control,
+    OriginRecord,
+    Override,
+    Roll,
+)
 from stream.index.definitions import Definition
 from stream.index.ticks import Ticks
 from stream.index.universe import Instrument, Universe
@@ -245,3 +254,253 @@ def histories(**options: Any) -> st.SearchStrategy[tuple[World, list[Print]]]:
 def cuts(n: int) -> st.SearchStrategy[list[int]]:
     """Draw the ends of consecutive batches that cover n ticks; some may be empty."""
     return st.lists(st.integers(0, n), max_size=6).map(lambda inner: sorted([*inner, n]))
+
+
+@st.composite
+def damaged(draw: st.DrawFn, message: bytes) -> bytes:
+    """Draw what becomes of a message some of whose bytes are changed, cut or inserted."""
+    value = bytearray(message)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(value)))
+        value[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(value[: draw(st.sampled_from((None, None, None, len(value) // 2)))])
+
+
+# ---------------------------------------------------------------------------------------------
+# Logs of several sessions, with control records
+
+SESSIONS = ("2026-07-14", "2026-07-15", "2026-07-16", "2026-07-17")
+_OPENINGS = tuple(oracle.nanoseconds(day, "09:30:00") for day in SESSIONS)
+_MIDNIGHTS = tuple(
+    oracle.nanoseconds(day, "00:00:00") for day in ("2026-07-13", *SESSIONS, "2026-07-18")
+)
+#: A symbol that no composition holds.
+NOBODYS = "ZZ"
+#: The highest price of a control record.
+HIGHEST_PRICE = 2**60 - 1
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One tick as a feed writes it: it names its symbol, whose row depends on the composition in force."""
+
+    symbol: str
+    price: int
+    ts: int
+    seq: int
+    cond: int
+    kind: int
+    recorded_ms: int
+
+    def at(self, world: World) -> Print:
+        """Give what it is in a world."""
+        rows = [row for row, line in enumerate(world.lines) if line.symbol == self.symbol]
+        row = rows[0] if rows else -1
+        recorded = self.recorded_ms * 10**6
+        return Print(row, self.price, self.ts, self.seq, self.cond, self.kind, recorded)
+
+
+Entry = Tick | Control
+
+
+@dataclass(frozen=True)
+class History:
+    """A log of ticks and control records, and the compositions that it may announce; it begins in the first one."""
+
+    compositions: tuple[Composition, ...]
+    worlds: Mapping[str, World]
+    log: tuple[Entry, ...]
+
+    @property
+    def composition(self) -> Composition:
+        """The one it begins with."""
+        return self.compositions[0]
+
+    @property
+    def symbols(self) -> list[str]:
+        """All that its compositions hold."""
+        return sorted({line.symbol for world in self.worlds.values() for line in world.lines})
+
+    def ledger(self, partition: int = 0) -> Ledger:
+        """Open a ledger for it."""
+        first = self.composition.id
+        return Ledger(self.worlds[first], composition=first, partition=partition)
+
+    def by_id(self, composition: str) -> Composition:
+        """Find a composition."""
+        return next(each for each in self.compositions if each.id == composition)
+
+
+def tell(ledger: Ledger, control: Control, worlds: Mapping[str, World]) -> bool:
+    """Tell a ledger what a control record says."""
+    match control:
+        case OriginRecord():
+            return ledger.declare(control.origin)
+        case Roll():
+            return ledger.roll(
+                control.session, control.starts_ns, control.ends_ns, number=control.number
+            )
+        case Announcement():
+            return ledger.compose(
+                worlds[control.composition], control.composition, number=control.number
+            )
+        case Contested():
+            return ledger.contest(control.symbols, number=control.number)
+        case Override():
+            return _override(ledger, control)
+
+
+def _override(ledger: Ledger, one: Override) -> bool:
+    match one.action:
+        case "price":
+            return ledger.set_price(one.symbol, one.price, one.ts, home=one.home, number=one.number)
+        case "bound":
+            return ledger.lift(one.symbol, one.price, number=one.number)
+        case "exclude":
+            return ledger.exclude(one.symbol, number=one.number)
+        case "include":
+            return ledger.include(one.symbol, home=one.home, number=one.number)
+
+
+@st.composite
+def variants(draw: st.DrawFn, world: World) -> World:
+    """Draw another composition's world: members come, go and move, some reference prices and weightings change."""
+    order = draw(st.permutations(world.lines))
+    lines = []
+    for line in order[draw(st.integers(0, 1)) :] or order:
+        up, down = draw(st.sampled_from(((1, 1), (1, 1), (1, 1), (2, 1), (100, 1), (1, 9))))
+        lines.append(replace(line, price=max(1, line.price * up // down)))
+    if draw(st.booleans()):
+        lines.insert(0, replace(lines[0], symbol="NEW", float_shares=Fraction(10**9, 3)))
+    plans = []
+    for plan in world.plans:
+        weighting = draw(st.sampled_from((plan.weighting, plan.weighting, "price", "equal")))
+        limit = plan.limit if weighting == "capped" else None
+        n = len(oracle.members(World(tuple(lines), ()), plan))
+        if limit is not None and limit * n < 1:
+            weighting, limit = "equal", None
+        plans.append(replace(plan, weighting=weighting, limit=limit))
+    other = World(tuple(lines), tuple(plans))
+    return other if _worth_something(other) else world
+
+
+@st.composite
+def _instants(draw: st.DrawFn, day: int) -> int:
+    """Draw a time of a day or of a neighbouring one, mostly one of few, so that there are ties."""
+    near = min(max(day + draw(st.sampled_from((0, 0, 0, 0, 0, 1, 1, -1))), 0), len(SESSIONS) - 1)
+    at = draw(st.sampled_from((0, 0, 1, 1, 2, 2, 3, 4, 5, 6, NS, 3600 * NS, 13 * 3600 * NS // 2)))
+    return _OPENINGS[near] + at
+
+
+def _mostly_held(symbols: Mapping[str, int]) -> list[str]:
+    held = sorted(symbols.keys() - {NOBODYS})
+    return [*held * (1 + 8 // len(held)), NOBODYS]
+
+
+@st.composite
+def _ticks(draw: st.DrawFn, symbols: Mapping[str, int], day: int) -> Tick:
+    symbol = draw(st.sampled_from(_mostly_held(symbols)))
+    base, ts = symbols[symbol], draw(_instants(day))
+    usual = (base, base + 1, max(1, base - 1), 2 * base, max(1, base // 3))
+    unusual = (1, 8 * base, 8 * base + 1, 90 * base, 10**6 * base)
+    lag = draw(st.sampled_from((0,) * 8 + (3_600_000, -2000, -2001)))
+    return Tick(
+        symbol=symbol,
+        price=draw(st.sampled_from((*usual, *usual, *unusual))),
+        ts=ts,
+        seq=draw(st.sampled_from((0, 0, 0, 1, 2, 3, 2**64 - 1))),
+        cond=draw(st.sampled_from((1,) * 24 + (0, 64, 2, 1 | 32))),
+        kind=draw(st.sampled_from((0,) * 30 + (1, 4))),
+        recorded_ms=ts // 10**6 + lag,
+    )
+
+
+@st.composite
+def _rolls(draw: st.DrawFn, day: int) -> Roll:
+    near = min(max(day + draw(st.sampled_from((0, 0, 0, 1, 1, -1))), 0), len(SESSIONS) - 1)
+    starts, ends = _MIDNIGHTS[near + 1], _MIDNIGHTS[near + 2]
+    if draw(st.integers(0, 3)) == 0:
+        # Edges among the times of the ticks, where one belongs to this session or to another.
+        starts = _OPENINGS[near] + draw(st.integers(0, 2))
+        ends = draw(st.sampled_from((starts + 1, starts + 2, ends)))
+    return Roll(SESSIONS[near], starts, ends)
+
+
+@st.composite
+def _overrides(draw: st.DrawFn, symbols: Mapping[str, int], day: int) -> Override:
+    symbol = draw(st.sampled_from(_mostly_held(symbols)))
+    action = draw(st.sampled_from(("price", "price", "bound", "bound", "exclude", "include")))
+    times = draw(st.sampled_from((1, 2, 8, 9, 90, 91, 10**4, 10**6, 10**9, 10**15)))
+    return Override(
+        symbol=symbol,
+        action=action,  # type: ignore[arg-type]
+        author="desk",
+        reason="a reason",
+        ts=draw(_instants(day)),
+        price=min(symbols[symbol] * times, HIGHEST_PRICE),
+        home=draw(st.sampled_from((0, 0, 0, 1, -1))),
+    )
+
+
+_KINDS_OF_CONTROL = (
+    *("roll",) * 8,
+    *("composition",) * 4,
+    *("override",) * 7,
+    "contested",
+    "origin",
+)
+
+
+@st.composite
+def _controls(
+    draw: st.DrawFn, symbols: Mapping[str, int], day: int, compositions: Sequence[Composition]
+) -> Control:
+    names = st.lists(st.sampled_from(sorted(symbols)), max_size=2).map(tuple)
+    origins: st.SearchStrategy[Any] = st.sampled_from(("live", "replay", "simulated"))
+    # The first one is in force already, as a rule.
+    announced = (*compositions[1:], *compositions[1:], *compositions)
+    announcements = st.sampled_from([Announcement(each.id) for each in announced])
+    match draw(st.sampled_from(_KINDS_OF_CONTROL)):
+        case "roll":
+            return draw(_rolls(day))
+        case "composition":
+            return draw(announcements)
+        case "override":
+            return draw(_overrides(symbols, day))
+        case "contested":
+            return Contested(draw(names))
+        case _:
+            return OriginRecord(draw(origins))
+
+
+@st.composite
+def session_histories(
+    draw: st.DrawFn, *, max_size: int = 40, controls_in: int = 4, repeats: bool = True
+) -> History:
+    """Draw a log of some days with control records in it, about one in so many entries.
+
+    Some are numbered, as a control writer numbers them; with `repeats` some come again, or are older than those before.
+    """
+    world = draw(selecting_worlds())
+    worlds = [world, *draw(st.lists(variants(world), min_size=1, max_size=2))]
+    compositions = tuple(composition_of(each) for each in worlds)
+    symbols = {line.symbol: line.price for each in reversed(worlds) for line in each.lines}
+    symbols[NOBODYS] = 7
+    log: list[Entry] = []
+    number, size = 0, draw(st.integers(max_size // 2, max_size))
+    for i in range(size):
+        day = i * len(SESSIONS) // size
+        if draw(st.integers(1, controls_in)) > 1:
+            log.append(draw(_ticks(symbols, day)))
+            continue
+        control = draw(_controls(symbols, day, compositions))
+        if not isinstance(control, OriginRecord):
+            mark = draw(st.sampled_from(("next", "next", "next", "jump", "none", "old")))
+            if mark in ("next", "jump"):
+                number += 1 if mark == "next" else 3
+                control = replace(control, number=number)
+            elif mark == "old" and repeats:
+                control = replace(control, number=draw(st.integers(min(1, number), number)))
+        log.append(control)
+    ids = dict(zip([each.id for each in compositions], worlds, strict=True))
+    return History(compositions, ids, tuple(log))

@@ -28,8 +28,14 @@ RECORDED_MS = 1_784_304_000_123
 #: Prices from here on are all out of any bounds, and stand as this one.
 HUGE = 2**62
 
-#: A tick as the engine sees it: row, price, ts, seq, cond, kind.
-Row = tuple[int, int, int, int, int, int]
+#: Lines named by larger numbers all count as this one.
+LARGEST_SOURCE = 2**32 - 1
+
+#: A tick as the engine sees it: row, price, ts, seq, cond, kind, source.
+Row = tuple[int, int, int, int, int, int, int]
+
+#: A frame's header as the engine sees it: message, source, frame_seq.
+Header = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,15 @@ class Element:
 
 @dataclass(frozen=True)
 class Message:
-    """One message: its bytes and the meaning of each of its ticks; a message that cannot be read has one, None."""
+    """One message: its bytes and the meaning of each of its ticks; a message that cannot be read has one, None.
+
+    A frame that can be read has a header besides: its source and its number.
+    """
 
     value: bytes | None
     meanings: tuple[Row | None, ...]
     controls: int = 0
+    header: tuple[int, int] | None = None
 
 
 def row_of(symbol: str) -> int:
@@ -62,8 +72,15 @@ def price_of(text: str) -> int:
 def rows_of(decoded: Decoded) -> list[Row]:
     """Give the good ticks of a decoder as rows."""
     t = decoded.ticks
-    columns = (t.row, t.price, t.ts, t.seq, t.cond, t.kind)
+    columns = (t.row, t.price, t.ts, t.seq, t.cond, t.kind, decoded.source)
     return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def headers_of(decoded: Decoded, *, after: int = 0) -> list[Header]:
+    """Give the headers of good frames."""
+    frames = decoded.frames
+    columns = ((frames.message + after).tolist(), frames.source.tolist(), frames.seq.tolist())
+    return list(zip(*columns, strict=True))
 
 
 def places_of(decoded: Decoded) -> list[tuple[int, int]]:
@@ -149,6 +166,7 @@ _CONDS = st.one_of(
     st.text("".join(oracle.CONDITIONS) + " ?*é", max_size=16),
 )
 _VENUES = st.sampled_from(("", "N", "Q", "D", "XNAS"))
+SOURCES = st.sampled_from((0, 0, 1, 2, 3, 255, 256, 2**32 - 1, 2**32, 2**63, 2**64, 10**30))
 
 
 def json_text(fields: dict[str, str], order: Sequence[str], gap: str = "") -> bytes:
@@ -164,11 +182,11 @@ def json_fields(draw: st.DrawFn) -> tuple[dict[str, str], Row]:
     price = draw(POSITIVE_PRICES.filter(lambda text: price_of(text) > 0))
     ts = draw(st.one_of(st.integers(NOW, NOW + 9), st.integers(SINCE_1990, 2**63 - 1)))
     fields = {"symbol": json.dumps(symbol), "price": price, "ts": str(ts)}
-    meaning: dict[str, Any] = {"seq": 0, "cond": "@", "kind": "trade"}
+    meaning: dict[str, Any] = {"seq": 0, "cond": "@", "kind": "trade", "source": 0}
     optional: dict[str, st.SearchStrategy[Any]] = {
         "size": st.integers(0, 2**70),
         "seq": st.integers(0, 2**64 - 1),
-        "source": st.integers(0, 9),
+        "source": SOURCES,
         "venue": _VENUES,
         "cond": _CONDS,
         "kind": st.sampled_from(oracle.KINDS),
@@ -185,6 +203,7 @@ def json_fields(draw: st.DrawFn) -> tuple[dict[str, str], Row]:
         int(meaning["seq"]),
         oracle.condition_bits(str(meaning["cond"])),
         oracle.KINDS.index(str(meaning["kind"])),
+        min(int(meaning["source"]), LARGEST_SOURCE),
     )
     return fields, row
 
@@ -284,6 +303,8 @@ def json_messages(draw: st.DrawFn) -> Message:
 
 _HEADER = struct.Struct("<4sHHIIQQ")
 _RECORD = struct.Struct("<8sqqQIHBB")
+#: Of frames, unless told otherwise.
+SOURCE = 3
 _PADDINGS = st.sampled_from((b"\0", b" "))
 
 
@@ -301,7 +322,7 @@ def frame(records: Sequence[bytes], **header: int) -> bytes:
         header.get("version", 1),
         header.get("record_size", 40),
         header.get("count", len(records)),
-        header.get("source", 3),
+        header.get("source", SOURCE),
         header.get("frame_seq", 99),
         0,
     ) + b"".join(records)
@@ -318,7 +339,7 @@ def records(draw: st.DrawFn) -> Element:
     price, seq = draw(st.integers(1, 2**63 - 1)), draw(st.integers(0, 2**64 - 1))
     size, cond = draw(st.integers(0, 2**32 - 1)), draw(st.integers(0, 2**16 - 1))
     kind, venue = draw(st.integers(0, 7)), draw(st.integers(0, 127))
-    meaning: Row | None = (row_of(symbol), price, ts, seq, cond, kind)
+    meaning: Row | None = (row_of(symbol), price, ts, seq, cond, kind, SOURCE)
     if draw(st.integers(0, 3)) == 0:
         meaning = None
         fault = draw(st.integers(0, 4))
@@ -355,7 +376,10 @@ def frame_messages(draw: st.DrawFn) -> Message:
     texts = [part.text for part in parts]
     whole = frame(texts)
     if draw(st.integers(0, 2)):
-        return Message(whole, tuple(part.meaning for part in parts))
+        source, number = draw(st.integers(0, 2**32 - 1)), draw(st.integers(0, 2**64 - 1))
+        meanings = tuple(part.meaning and (*part.meaning[:-1], source) for part in parts)
+        value = frame(texts, source=source, frame_seq=number)
+        return Message(value, meanings, header=(source, number))
     broken = (
         frame(texts, version=0),
         frame(texts, version=2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from stream.archive.manifest import File, Manifest, read_manifest
@@ -29,13 +30,13 @@ class FolderSource:
         As given.
     manifest
         What the folder says of itself.
-    name, topic, regular_hours, states, ends, incomplete
+    name, topic, regular_hours, incomplete
         As in `Source`.
 
     Raises
     ------
     FileError
-        Where it is none, or cannot be read.
+        Where it is none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,9 +46,16 @@ class FolderSource:
         self.topic = next((f.topic for f in self.manifest.records if f.log == "ticks"), "")
         self.regular_hours = self.manifest.regular_hours
         self.incomplete: Mapping[int, int] = self.manifest.incomplete
-        books = list(self._books())
-        self.states: Mapping[int, BookState] = {s.partition: s for at, s in books if at == START}
-        self.ends: Mapping[int, BookState] = {s.partition: s for at, s in books if at == END}
+
+    @property
+    def states(self) -> Mapping[int, BookState]:
+        """Books at the start of the ticks."""
+        return {state.partition: state for at, state in self._books if at == START}
+
+    @property
+    def ends(self) -> Mapping[int, BookState]:
+        """Books at the end of the ticks."""
+        return {state.partition: state for at, state in self._books if at == END}
 
     def altered(self, on_file: Callable[[int, int], object] = lambda _, __: None) -> Iterator[str]:
         """Find the files that are not as they were written.
@@ -101,7 +109,12 @@ class FolderSource:
                 return file
         raise FileError(f"{self.folder}: no file holds partition {partition} of {log}")
 
-    def _books(self) -> Iterator[tuple[str, BookState]]:
+    @cached_property
+    def _books(self) -> list[tuple[str, BookState]]:
+        # Read when they are asked for: whether they were altered is asked first.
+        return list(self._read_books())
+
+    def _read_books(self) -> Iterator[tuple[str, BookState]]:
         path = self.folder / self.manifest.books.name
         for columns in read_columns(path, ("at", "value")):
             for at, value in zip(*columns, strict=True):

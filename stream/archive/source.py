@@ -50,10 +50,6 @@ class Source(Protocol):
         Name of the ticks topic, as checkpoints name it.
     regular_hours
         When prints set the last price, as settings write it: it decides which ticks count.
-    states
-        Books to begin with, by partition; where there is none, a log is read from its first record.
-    ends
-        Books as they must stand at the ends of the logs, by partition, where that is known.
     incomplete
         Partitions whose books to begin with may lack prices, since their log had lost its beginning, and where it began.
     """
@@ -61,9 +57,15 @@ class Source(Protocol):
     name: str
     topic: str
     regular_hours: str
-    states: Mapping[int, BookState]
-    ends: Mapping[int, BookState]
     incomplete: Mapping[int, int]
+
+    @property
+    def states(self) -> Mapping[int, BookState]:
+        """Books to begin with, by partition; where there is none, a log is read from its first record."""
+
+    @property
+    def ends(self) -> Mapping[int, BookState]:
+        """Books as they must stand at the ends of the logs, by partition, where that is known."""
 
     async def spans(self, log: Log) -> Mapping[int, Span]:
         """Give, for each partition, what there is of a log; nothing where the log does not exist.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -498,7 +499,8 @@ class Worker:
             self._mark(partition)
 
     def _caught_up(self, partition: int) -> bool:
-        return self.intake.books[partition].offset >= self._catch_up[partition]
+        # A book that is being opened has not been told how far it has to read.
+        return self.intake.books[partition].offset >= self._catch_up.get(partition, math.inf)
 
     async def _emit(self) -> None:
         """Send the partials of books that have moved, at most once a cadence."""

@@ -23,6 +23,9 @@ def test_frames_decode_to_the_records_that_were_packed(log: list[wire.Message]) 
     meanings = [meaning for message in log for meaning in message.meanings]
     assert wire.rows_of(decoded) == [meaning for meaning in meanings if meaning is not None]
     assert len(decoded.malformed) == meanings.count(None)
+    assert wire.headers_of(decoded) == [
+        (number, *message.header) for number, message in enumerate(log) if message.header
+    ]
 
 
 @given(st.lists(wire.records(), max_size=6), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
@@ -131,10 +134,31 @@ def test_a_frame_that_does_not_fit_its_header_is_malformed_as_a_whole(
 
 
 def test_a_frame_of_no_records_holds_nothing() -> None:
-    """It is well-formed, and no tick."""
-    decoded = wire.decode([wire.frame([])])
+    """It is well-formed, and no tick; its number counts."""
+    decoded = wire.decode([wire.frame([], source=7, frame_seq=5)])
 
     assert (len(decoded.ticks), decoded.malformed) == (0, [])
+    assert wire.headers_of(decoded) == [(0, 7, 5)]
+
+
+def test_ticks_carry_the_line_of_their_frame() -> None:
+    """Also beside bad records, unreadable frames and frames without a good record, whose numbers count all the same."""
+    bad = wire.record(b"AAPL", wire.NOW, 0, 0, 0, 1, 0, 0)
+
+    decoded = wire.decode(
+        [
+            wire.frame([GOOD, bad, GOOD], source=2**32 - 1, frame_seq=2**64 - 1),
+            wire.frame([GOOD], source=8, frame_seq=1)[:-1],
+            wire.frame([bad], source=1, frame_seq=4),
+            wire.frame([GOOD], source=1, frame_seq=0),
+        ]
+    )
+
+    assert decoded.source.dtype == decoded.frames.source.dtype == np.uint32
+    assert decoded.frames.message.dtype == np.int64
+    assert decoded.frames.seq.dtype == np.uint64
+    assert decoded.source.tolist() == [2**32 - 1, 2**32 - 1, 1]
+    assert wire.headers_of(decoded) == [(0, 2**32 - 1, 2**64 - 1), (2, 1, 4), (3, 1, 0)]
 
 
 def test_conditions_that_a_feed_could_not_translate_are_counted() -> None:

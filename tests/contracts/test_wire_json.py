@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -59,6 +60,7 @@ def test_good_ticks_mean_what_the_standard_library_reads(parts: list[wire.Elemen
                 int(read.get("seq", 0)),
                 oracle.condition_bits(read.get("cond", "@")),
                 oracle.KINDS.index(read.get("kind", "trade")),
+                min(int(read.get("source", 0)), wire.LARGEST_SOURCE),
             )
         )
     assert wire.rows_of(decoded) == expected
@@ -147,7 +149,7 @@ def test_an_encoded_tick_decodes_to_itself(
 
     decoded = wire.decode([message])
 
-    meaning = (wire.row_of(symbol), price, ts, seq, oracle.condition_bits(cond), 0)
+    meaning = (wire.row_of(symbol), price, ts, seq, oracle.condition_bits(cond), 0, source)
     assert wire.rows_of(decoded) == [meaning]
     read = json.loads(message, parse_float=Decimal)
     assert read == {
@@ -161,6 +163,27 @@ def test_an_encoded_tick_decodes_to_itself(
         "cond": cond,
         "kind": "trade",
     }
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        pytest.param((0, 0, 0), id="no names"),
+        pytest.param((0, 2, 0), id="one named"),
+        pytest.param((1, 2, 255), id="bytes"),
+        pytest.param((1, 256, 2**32 - 1), id="more than bytes"),
+        pytest.param((2**32, 2**64, 10**40), id="larger than in frames"),
+    ],
+)
+def test_every_tick_names_its_line(named: tuple[int, ...]) -> None:
+    """Names beyond 32 bits count as the largest; a malformed tick leaves its neighbours their lines."""
+    texts = [tick(source=str(source)) for source in named]
+
+    decoded = wire.decode([texts[0], tick(price="0", source="9"), *texts[1:]])
+
+    assert decoded.source.dtype == np.uint32
+    assert decoded.source.tolist() == [min(source, 2**32 - 1) for source in named]
+    assert len(decoded.frames) == 0
 
 
 def test_arrays_and_single_ticks_mean_the_same() -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import wire_oracle as wire
-from stream.wire.control import Control, OriginRecord
+from stream.index.control import Control, OriginRecord
 from stream.wire.messages import decode_messages
 
 LOGS = st.lists(wire.MESSAGES, max_size=8)
@@ -35,6 +35,9 @@ def test_every_tick_is_decoded_as_the_contract_says_or_malformed(log: list[wire.
         (wire.RECORDED_MS + number) * 1_000_000 for number, _, _ in good
     ]
     assert all(fault.detail for fault in decoded.malformed)
+    assert wire.headers_of(decoded) == [
+        (number, *message.header) for number, message in enumerate(log) if message.header
+    ]
 
 
 @given(LOGS)
@@ -76,16 +79,19 @@ def test_decoding_in_any_portions_gives_the_same_ticks_and_faults(
         faults: list[tuple[int, int, str]] = []
         controls: list[tuple[int, Control]] = []
         recorded: list[int] = []
+        headers: list[wire.Header] = []
         unknown = 0
         for start, stop in zip(ends, list(ends)[1:], strict=False):
             part = wire.decode(values[start:stop], after=start)
             controls += [(start + n, control) for n, control in part.controls]
             rows += wire.rows_of(part)
+            headers += wire.headers_of(part, after=start)
             recorded += part.ticks.recorded.tolist()
             faults += wire.faults_of(part, after=start)
             unknown += part.unknown_conditions.total()
         assert rows == wire.rows_of(whole)
         assert recorded == whole.ticks.recorded.tolist()
+        assert headers == wire.headers_of(whole)
         assert sorted(faults) == wire.faults_of(whole)
         assert controls == whole.controls
         assert unknown == whole.unknown_conditions.total()
@@ -200,6 +206,8 @@ def test_no_messages_hold_no_ticks() -> None:
     assert len(decoded.ticks) == 0
     assert decoded.ticks.seq.dtype == np.uint64
     assert decoded.message.dtype == decoded.element.dtype == np.int64
+    assert decoded.source.dtype == np.uint32
+    assert len(decoded.source) == len(decoded.frames) == 0
     assert (decoded.malformed, decoded.controls) == ([], [])
 
 
@@ -208,14 +216,19 @@ def test_runs_of_all_kinds_keep_the_order_of_the_log() -> None:
     rng = random.Random(7)
     values, expected = [], []
     for number in range(3000):
-        meaning = (0, number + 1, wire.NOW, 0, 1, 0)
-        text = f'{{"symbol":"AAPL","price":{(number + 1) / 10_000:.4f},"ts":{wire.NOW}}}'.encode()
+        source = number % 4
+        meaning = (0, number + 1, wire.NOW, 0, 1, 0, source)
+        price = f"{(number + 1) / 10_000:.4f}"
+        text = f'{{"symbol":"AAPL","price":{price},"ts":{wire.NOW},"source":{source}}}'.encode()
         values.append(
             rng.choice(
                 (
                     text,
                     b"[" + text + b"]",
-                    wire.frame([wire.record(b"AAPL", wire.NOW, number + 1, 0, 0, 1, 0, 81)]),
+                    wire.frame(
+                        [wire.record(b"AAPL", wire.NOW, number + 1, 0, 0, 1, 0, 81)],
+                        source=source,
+                    ),
                 )
             )
         )

@@ -14,10 +14,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import redis.asyncio
@@ -25,10 +27,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 import oracle
+from chaos.proxy import FaultProxy, Mode, Trouble
 from stream.files import load_composition
 from stream.index.composition import Composition
 from stream.pipeline.worker import Worker
-from stream.services import Addresses, embedded
+from stream.services import Addresses, EmbeddedKafka, EmbeddedRedis
+from stream.services.ports import free_ports
 from stream.settings import Settings
 
 TAPE = Path(__file__).resolve().parents[3] / "shared" / "data" / "trades_2013-10-07.csv.gz"
@@ -47,6 +51,7 @@ REFERENCE = {symbol: price for symbol, _, price, _, _ in STOCKS}
 CODES = ("US1000", "US1000-FINANCIALS", "US1000-TECHNOLOGY", "US3000")
 
 Row = tuple[int, str, int, str]
+Stocks = Sequence[tuple[str, int, int, str, str]]
 Levels = dict[str, tuple[str, str]]
 
 _numbers = count(1)
@@ -133,17 +138,17 @@ def last_prices(rows: Iterable[Row], *, at: int | None = None) -> tuple[dict[str
     return prices, applied
 
 
-def members(code: str) -> list[tuple[str, int, int]]:
+def members(code: str, stocks: Stocks = STOCKS) -> list[tuple[str, int, int]]:
     sector = code.partition("-")[2]
-    return [(name, shares, price) for name, shares, price, _, s in STOCKS if sector in ("", s)]
+    return [(name, shares, price) for name, shares, price, _, s in stocks if sector in ("", s)]
 
 
-def levels_of(prices: dict[str, int]) -> Levels:
+def levels_of(prices: dict[str, int], stocks: Stocks = STOCKS) -> Levels:
     """Give level (8 places) and market value (4 places) of each float-cap index at some prices (law 1)."""
     levels = {}
     for code in CODES:
-        base = sum(shares * price for _, shares, price in members(code))
-        value = sum(shares * prices[name] for name, shares, _ in members(code))
+        base = sum(shares * price for _, shares, price in members(code, stocks))
+        value = sum(shares * prices[name] for name, shares, _ in members(code, stocks))
         divisor = oracle.significant(Fraction(base, 10_000) / 1000, 34)
         points = oracle.half_even(Fraction(value, 10_000) / divisor * 10**8)
         levels[code] = (
@@ -161,6 +166,28 @@ def told(snapshot: bytes) -> dict[str, Any]:
 
 def level_and_value(snapshots: dict[str, dict[str, Any]]) -> Levels:
     return {code: (snapshots[code]["level"], snapshots[code]["market_value"]) for code in CODES}
+
+
+# ---- live time -----------------------------------------------------------------------------------
+
+
+def daytime() -> ZoneInfo:
+    """Give a zone in which it is not near midnight, so that no session ends while a test runs."""
+    new_york = ZoneInfo("America/New_York")
+    by_day = 6 <= datetime.now(new_york).hour < 18
+    return new_york if by_day else ZoneInfo("Asia/Tokyo")
+
+
+def all_day(zone: ZoneInfo) -> str:
+    """Write hours in which every tick counts, but for the last minute of a day."""
+    return f"Mon-Sun 00:00-23:59 {zone.key}"
+
+
+def session_of(days_ago: int, zone: ZoneInfo) -> tuple[str, int]:
+    """Give the trade date of so many days ago, and its first instant, ns since 1970 UTC."""
+    day = datetime.now(zone).date() - timedelta(days=days_ago)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+    return day.isoformat(), int(midnight.timestamp()) * 1_000 * MS
 
 
 # ---- ticks, written as formats.md says -----------------------------------------------------------
@@ -193,6 +220,8 @@ class Lab:
     constituents: Path
     folder: Path
     composition: Composition = field(repr=False)
+    #: Between this machine's clients and the services, for those that ask for it.
+    faults: Faults = field(repr=False)
 
     def settings(self, **changes: Any) -> Settings:
         number = next(_numbers)
@@ -204,6 +233,10 @@ class Lab:
                 "ticks_topic": f"lab-ticks-{number}",
                 "partials_topic": f"lab-partials-{number}",
                 "dead_letters_topic": f"lab-dead-{number}",
+                "checkpoints_topic": f"lab-checkpoints-{number}",
+                "compositions_topic": f"lab-compositions-{number}",
+                "control_topic": f"lab-control-{number}",
+                "levels_topic": f"lab-levels-{number}",
                 "group": f"lab-{number}",
                 "redis_prefix": f"lab{number}:",
                 "partitions": 1,
@@ -214,8 +247,10 @@ class Lab:
             }
         )
 
-    def worker(self, settings: Settings, **options: Any) -> Worker:
-        return Worker(settings, self.composition, **options)
+    def worker(
+        self, settings: Settings, composition: Composition | None = None, **options: Any
+    ) -> Worker:
+        return Worker(settings, composition or self.composition, **options)
 
     async def make_topic(self, settings: Settings) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_url)
@@ -235,6 +270,18 @@ class Lab:
         )
         async with producer:
             yield Sender(producer, settings.ticks_topic)
+
+    async def append(
+        self,
+        topic: str,
+        *values: bytes | None,
+        key: bytes | None = None,
+        partition: int = 0,
+    ) -> None:
+        """Write records, which stand in the topic when this is over."""
+        async with AIOKafkaProducer(bootstrap_servers=self.addresses.kafka_url) as producer:
+            for value in values:
+                await producer.send_and_wait(topic, value, key=key, partition=partition)
 
     async def read_topic(self, topic: str, *, partition: int = 0) -> list[ConsumerRecord]:
         """Read a partition from its start to its present end."""
@@ -358,30 +405,89 @@ def capstream(
     )
 
 
-@pytest.fixture(scope="session")
-def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
-    with embedded(tmp_path_factory.mktemp("services")) as both:
-        yield both
+@dataclass(frozen=True)
+class Faults:
+    """Links to Kafka and Redis that can be broken.
+
+    Kafka's clients come back to where a broker says that it is: so each link has a listener of its own behind it.
+    """
+
+    proxy: FaultProxy
+    kafka_ports: tuple[int, int]
+    redis_port: int
+
+    def kafka_url(self, link: int = 0) -> str:
+        return f"127.0.0.1:{self.kafka_ports[link]}"
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.redis_port}/0"
+
+    def kafka(self, mode: Mode, link: int = 0) -> None:
+        self.proxy.trouble(self.kafka_ports[link], Trouble(mode))
+
+    def redis(self, mode: Mode) -> None:
+        self.proxy.trouble(self.redis_port, Trouble(mode))
+
+    def mend(self) -> None:
+        for port in (*self.kafka_ports, self.redis_port):
+            self.proxy.trouble(port, Trouble())
+
+
+@dataclass(frozen=True)
+class Services:
+    addresses: Addresses
+    faults: Faults
 
 
 @pytest.fixture(scope="session")
-def constituents(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("files") / "three.csv"
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    folder = tmp_path_factory.mktemp("services")
+    one, two, first, second, redis_port, to_redis = free_ports(6)
+    with (
+        EmbeddedRedis(folder / "redis", port=redis_port) as redis_server,
+        EmbeddedKafka(folder / "kafka", proxies={one: first, two: second}) as kafka,
+        FaultProxy({first: one, second: two, to_redis: redis_port}) as proxy,
+    ):
+        yield Services(
+            Addresses(kafka_url=kafka.url, redis_url=redis_server.url),
+            Faults(proxy, (first, second), to_redis),
+        )
+
+
+@pytest.fixture(scope="session")
+def addresses(services: Services) -> Addresses:
+    return services.addresses
+
+
+def write_constituents(path: Path, stocks: Stocks, *, day: str) -> Path:
+    """Write a constituents file with prices of some day."""
     with path.open("w", newline="") as text:
         rows = csv.writer(text)
         rows.writerow(
             ["symbol", "name", "sector", "mic", "size", "float_shares", "price", "price_date"]
         )
-        for symbol, shares, price, sector, _ in STOCKS:
+        for symbol, shares, price, sector, _ in stocks:
             dollars = f"{price / 10_000:.2f}"
-            rows.writerow([symbol, symbol, sector, "XNYS", "large", shares, dollars, "2013-10-04"])
+            rows.writerow([symbol, symbol, sector, "XNYS", "large", shares, dollars, day])
     return path
 
 
 @pytest.fixture(scope="session")
-def lab(addresses: Addresses, constituents: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    composition = load_composition(constituents)
-    return Lab(addresses, constituents, tmp_path_factory.mktemp("lab"), composition)
+def constituents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("files") / "three.csv"
+    return write_constituents(path, STOCKS, day="2013-10-04")
+
+
+@pytest.fixture(scope="session")
+def lab(services: Services, constituents: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(
+        services.addresses,
+        constituents,
+        tmp_path_factory.mktemp("lab"),
+        load_composition(constituents),
+        services.faults,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracle
+from figures import figures_of
 from oracle import Ledger, Print, World
 from strategies import composition_of, cuts, histories, logs, selecting_worlds, ticks_of
 from stream.index.book import Book
 from stream.index.composition import Composition
-from stream.index.partial import Partial, overlap, total
+from stream.index.partial import overlap, total
 from stream.index.snapshot import snapshots
 from stream.index.ticks import Verdict
 from stream.session.hours import RegularHours
 
 NEW_YORK = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
-FIGURES = ("value", "priced", "up", "down", "priced_reference", "event_ns")
 
 
 def new_book(composition: Composition, partition: int = 0) -> Book:
@@ -28,11 +28,6 @@ def new_book(composition: Composition, partition: int = 0) -> Book:
 
 def apply(book: Book, prints: list[Print]) -> list[str]:
     return [Verdict(v).reason for v in book.apply(ticks_of(prints))]
-
-
-def figures(partial: Partial) -> list[dict[str, int]]:
-    columns = {name: getattr(partial, name).tolist() for name in FIGURES}
-    return [{name: columns[name][i] for name in FIGURES} for i in range(len(partial.value))]
 
 
 @given(st.data())
@@ -47,10 +42,10 @@ def test_a_book_judges_and_values_every_tick_as_the_law_says_one_by_one(
     for stop in data.draw(cuts(len(log))):
         assert apply(book, log[start:stop]) == [ledger.apply(one) for one in log[start:stop]]
         if data.draw(st.booleans(), label="partial in between"):
-            assert figures(book.partial()) == ledger.figures()
+            assert figures_of(book.partial()) == ledger.figures()
         start = stop
 
-    assert figures(book.partial()) == ledger.figures()
+    assert figures_of(book.partial()) == ledger.figures()
 
 
 @given(st.data())
@@ -71,7 +66,7 @@ def test_verdicts_and_partials_do_not_depend_on_batches(data: st.DataObject) -> 
     assert parts.partial().same_values(whole.partial())
     assert np.array_equal(parts.price, whole.price)
     assert np.array_equal(parts.ts, whole.ts)
-    assert np.array_equal(parts.seq, whole.seq)
+    assert np.array_equal(parts.prints.seq, whole.prints.seq)
 
 
 @given(st.data())
@@ -239,7 +234,7 @@ def test_refused_rows_take_no_tick_and_others_are_untouched_by_it(data: st.DataO
     verdicts = apply(book, log)
 
     assert verdicts == [ledger.apply(one) for one in log]
-    assert figures(book.partial()) == ledger.figures()
+    assert figures_of(book.partial()) == ledger.figures()
 
 
 @given(selecting_worlds())
@@ -253,4 +248,4 @@ def test_no_sum_overflows_when_every_price_stands_at_its_bound(world: World) -> 
 
     assert verdicts == [ledger.apply(one) for one in log]
     assert set(verdicts) == {"applied"}
-    assert figures(book.partial()) == ledger.figures()
+    assert figures_of(book.partial()) == ledger.figures()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stream.index.aggregate import Aggregator, changed
+from stream.index.aggregate import Aggregator, Doubt, changed
 from stream.index.book import Book
 from stream.index.composition import Composition
 from stream.index.definitions import Definition
@@ -37,6 +37,8 @@ COMPOSITION = Composition.build(
     ],
 )
 ALL, ODD, EVEN = range(3)
+#: Another composition of the same instruments: `ALL` alone.
+SHORTER = Composition.build(COMPOSITION.universe, [Definition("ALL", "", {})])
 
 
 def partial(partition: int, offset: int, *trades: tuple[int, int], ts: int = OPENING) -> Partial:
@@ -95,13 +97,78 @@ def test_the_order_of_partials_changes_nothing() -> None:
     assert totals[0].offsets == {0: 2, 1: 9}
 
 
-def test_a_partial_of_another_composition_is_ignored() -> None:
-    """Law 5: only partials of one composition are added."""
+def test_a_composition_that_was_never_told_of_is_waited_for() -> None:
+    """Its partials are kept, and no level is made of them: their indexes are not known here (law 5)."""
     sums = aggregator(1)
 
-    assert not sums.add(replace(partial(0, 5, (0, 20_000)), composition="other"))
-    assert not sums.complete
+    assert sums.add(replace(partial(0, 5, (0, 20_000)), composition=SHORTER.id))
+    assert (sums.complete, sums.unknown) == (False, frozenset({SHORTER.id}))
     assert gains(sums) == [0, 0, 0]
+    assert list(sums.partials) == [0]
+
+    sums.know(SHORTER)
+
+    assert (sums.complete, sums.unknown) == (True, frozenset())
+    assert sums.composition is SHORTER
+
+
+def test_the_last_sum_is_held_until_all_partitions_have_crossed() -> None:
+    """Partials of two sessions are never added: what all agreed on last stays, and says so (law 5)."""
+    sums = aggregator()
+    sums.add(partial(0, 1, (0, 20_000)))
+    sums.add(partial(1, 1, (1, 30_000)))
+    before = sums.total()
+
+    sums.add(replace(partial(0, 2, (0, 50_000)), session="2013-10-08"))
+    sums.add(replace(partial(0, 3, (0, 60_000)), session="2013-10-08"))
+
+    assert sums.crossing
+    assert sums.total() is before
+    assert sums.total().session == ""
+    assert sums.doubts.tolist() == [Doubt.HELD] * 3
+
+    sums.add(replace(partial(1, 2, (1, 30_000)), session="2013-10-08"))
+
+    assert not sums.crossing
+    assert sums.total().session == "2013-10-08"
+    assert gains(sums) == [70, 20, 50]
+    assert sums.doubts.tolist() == [Doubt.NONE] * 3
+
+
+def test_a_silent_partition_makes_the_indexes_with_its_stocks_stale() -> None:
+    """And those with stocks that were never seen anywhere, which may be there; the level moves on with the others."""
+    sums = aggregator()
+    sums.add(partial(0, 1, (0, 20_000), (2, 20_000)))
+    sums.add(partial(1, 1, (1, 30_000)))
+    doubts = [sums.doubts.tolist()]
+
+    for silent in ({0}, {1}, {0, 1}, ()):
+        sums.silence(silent)
+        doubts.append(sums.doubts.tolist())
+    sums.add(partial(1, 2, (1, 30_000), (3, 30_000)))
+    sums.silence({0})
+    doubts.append(sums.doubts.tolist())
+
+    fresh, stale = Doubt.NONE, Doubt.STALE
+    assert doubts == [
+        [fresh, fresh, fresh],
+        [stale, stale, stale],  # row 3, of ODD, was never seen
+        [stale, stale, fresh],
+        [stale, stale, stale],
+        [fresh, fresh, fresh],
+        [stale, fresh, stale],
+    ]
+
+
+def test_held_is_graver_than_stale() -> None:
+    """An index that both apply to says that its level is the last good one."""
+    sums = aggregator()
+    sums.add(partial(0, 1, (0, 20_000)))
+    sums.add(partial(1, 1, (0, 30_000)))
+
+    sums.silence({0})
+
+    assert sums.doubts.tolist() == [Doubt.HELD, Doubt.STALE, Doubt.HELD]
 
 
 def test_no_level_is_known_before_every_partition_has_been_heard_of() -> None:
@@ -124,7 +191,7 @@ def test_partitions_that_were_given_away_are_forgotten() -> None:
     sums.keep({0})
 
     assert not sums.complete
-    assert gains(sums) == [10, 0, 10]
+    assert gains(sums) == [0, 0, 0]
     assert sums.add(partial(1, 3, (1, 40_000)))
     assert gains(sums) == [40, 30, 10]
 
@@ -137,10 +204,10 @@ def test_rows_on_two_partitions_hold_their_indexes() -> None:
     sums.add(partial(1, 1, (3, 20_000), (1, 30_000)))
 
     assert sums.contested.tolist() == [1]
-    assert sums.held.tolist() == [True, True, False]
+    assert sums.doubts.tolist() == [Doubt.HELD, Doubt.HELD, Doubt.NONE]
     sums.keep({1})
     assert sums.contested.tolist() == []
-    assert sums.held.tolist() == [False, False, False]
+    assert sums.doubts.tolist() == [Doubt.NONE] * 3
 
 
 def test_one_partition_may_see_a_stock_as_often_as_it_likes() -> None:
@@ -178,11 +245,16 @@ def test_a_later_event_at_the_same_price_is_a_change() -> None:
     assert changed(after, before).tolist() == [ALL, ODD]
 
 
-def test_everything_changes_at_first_and_with_origin_or_composition() -> None:
+def test_everything_changes_at_first_and_with_origin_composition_or_session() -> None:
     """What a snapshot says of itself is said by all of them."""
     one = partial(0, 1, (1, 20_000))
 
-    for before in (None, replace(one, origin=Origin.SIMULATED), replace(one, composition="old")):
+    others = (
+        replace(one, origin=Origin.SIMULATED),
+        replace(one, composition="old"),
+        replace(one, session="2013-10-08"),
+    )
+    for before in (None, *others):
         assert changed(one, before).tolist() == [ALL, ODD, EVEN]
 
 

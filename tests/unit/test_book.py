@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import oracle
+from figures import figures_of
 from oracle import NS, Ledger, Line, Plan, Print, World
 from strategies import CLOSING, OPENING, composition_of, ticks_of
 from stream.index.book import Book
@@ -218,9 +219,7 @@ def test_a_long_disordered_log_is_judged_as_one_by_one() -> None:
     found = [Verdict(v).reason for v in book.apply(ticks_of(log))]
 
     assert found == [ledger.apply(one) for one in log]
-    assert {name: getattr(book.partial(), name).tolist() for name in ledger.figures()[0]} == {
-        name: [value] for name, value in ledger.figures()[0].items()
-    }
+    assert figures_of(book.partial()) == ledger.figures()
     assert np.array_equal(book.partial().value, book.recomputed().value)
 
 

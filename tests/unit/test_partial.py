@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from figures import with_figures
+from figures import COLUMNS, with_figures
 from stream.index.composition import Composition
 from stream.index.definitions import Definition
-from stream.index.partial import NO_EVENT, Origin, Partial, overlap, total
+from stream.index.partial import CLOSE, NO_EVENT, Origin, Partial, overlap, total
 from stream.index.universe import read_universe
 
 COMPOSITION = Composition.build(
@@ -44,11 +44,13 @@ def test_the_partial_of_nothing_is_neutral() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["value", "priced", "up", "down", "priced_reference", "event_ns", "touched"]
+    "name",
+    ["value", "priced", "up", "down", "priced_reference", "close", "event_ns", "touched"],
 )
 def test_any_integer_that_differs_makes_a_partial_another(name: str) -> None:
     """The check of law 2 misses none."""
-    other = with_figures(ZERO, **{name: getattr(ZERO, name) + 1})
+    column = ZERO.columns[COLUMNS[name]] if name in COLUMNS else getattr(ZERO, name)
+    other = with_figures(ZERO, **{name: column + 1})
 
     assert ZERO.same_values(replace(ZERO, offsets={9: 9}))
     assert not ZERO.same_values(other)
@@ -56,22 +58,44 @@ def test_any_integer_that_differs_makes_a_partial_another(name: str) -> None:
 
 
 def test_counts_add_up_times_and_origins_take_the_highest() -> None:
-    """Integers are sums; the newest event and the least real origin stand for the whole."""
+    """Integers are sums; the newest event, the least real origin and the last record that all obeyed stand for all."""
     a = with_figures(
-        ZERO, up=np.array([1, 2]), event_ns=np.array([5, NO_EVENT]), origin=Origin.REPLAY
+        ZERO,
+        up=np.array([1, 2]),
+        event_ns=np.array([5, NO_EVENT]),
+        origin=Origin.REPLAY,
+        control=9,
     )
-    b = with_figures(ZERO, up=np.array([10, 0]), event_ns=np.array([3, 4]), down=np.array([1, 1]))
+    b = with_figures(
+        ZERO,
+        up=np.array([10, 0]),
+        event_ns=np.array([3, 4]),
+        down=np.array([1, 1]),
+        close=np.array([-7, 7]),
+        control=7,
+    )
 
     both = a + b
 
     assert (both.up.tolist(), both.down.tolist()) == ([11, 2], [1, 1])
     assert both.event_ns.tolist() == [5, 4]
+    assert both.columns[CLOSE].tolist() == [-7, 7]
     assert both.origin is Origin.REPLAY
+    assert both.control == 7
+
+
+def test_partials_of_two_sessions_do_not_add() -> None:
+    """Their counts and closes are of different days (law 5)."""
+    one = replace(ZERO, session="2026-07-16", offsets={0: 1})
+
+    assert (one + replace(one, offsets={1: 1})).standing == (COMPOSITION.id, "2026-07-16")
+    with pytest.raises(ValueError, match=r"partials of .*2026-07-16.* and .*2026-07-17.* do not"):
+        one + replace(one, offsets={1: 1}, session="2026-07-17")
 
 
 def test_partials_of_two_compositions_do_not_add() -> None:
     """Their values stand for different references (law 5)."""
-    with pytest.raises(ValueError, match=r"partials of .* and other do not add"):
+    with pytest.raises(ValueError, match=r"partials of .* and \('other', ''\) do not add"):
         ZERO + replace(ZERO, composition="other")
 
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +16,20 @@ from stream.errors import FencedError, ServiceError
 from stream.index.aggregate import Aggregator
 from stream.index.book import Book
 from stream.index.composition import Composition
+from stream.index.control import Announcement, Roll
 from stream.index.definitions import Definition
+from stream.index.partial import Origin
 from stream.index.ticks import Ticks
 from stream.index.universe import read_universe
+from stream.publish import publisher as publisher_module
 from stream.publish.publisher import Publisher
 from stream.publish.redis import Message
 from stream.session.hours import RegularHours
 
 OPENING = 1_381_152_600_000_000_000  # 2013-10-07 09:30 New York
 HOURS = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+DAY_NS = 86_400 * 10**9
+SESSION = "2013-10-07"
 COMPOSITION = Composition.build(
     read_universe(["symbol,price,float_shares,parity", "S0,1,10,even", "S1,1,10,odd"]),
     [
@@ -31,6 +37,10 @@ COMPOSITION = Composition.build(
         Definition("ODD", "", {"parity": frozenset(("odd",))}),
         Definition("EVEN", "", {"parity": frozenset(("even",))}),
     ],
+)
+#: The same instruments, fewer indexes.
+SHORTER = Composition.build(
+    COMPOSITION.universe, [Definition("EVEN", "", {"parity": frozenset(("even",))})]
 )
 
 
@@ -86,6 +96,7 @@ class Desk:
             observe_delay=lambda _: None,
         )
         self._ts = OPENING
+        self._starts = 0
 
     def trade(self, row: int, price: int, *, partition: int = 0) -> None:
         book, self._ts = self.books[partition], self._ts + 1
@@ -104,6 +115,23 @@ class Desk:
         )
         book.offset += 1
         self.tell(partition)
+
+    def roll(self, partition: int = 0) -> None:
+        """Begin a session after the trades so far, for all partitions at the same time."""
+        self._starts = self._starts or self._ts + 1
+        self.books[partition].obey(Roll(SESSION, self._starts, OPENING + DAY_NS))
+        self.tell(partition)
+
+    def compose(self, composition: Composition) -> None:
+        """Have every partition go over to another composition."""
+        self.aggregator.know(composition)
+        for partition, book in enumerate(self.books):
+            book.obey(Announcement(composition.id), composition=composition)
+            self.tell(partition)
+
+    def newest(self) -> dict[str, dict[str, Any]]:
+        """Give the fields of the last publication by code."""
+        return {one.code: json.loads(one.data) for one in self.sink.sent[-1]}
 
     def tell(self, partition: int = 0) -> None:
         self.aggregator.add(self.books[partition].partial())
@@ -249,3 +277,162 @@ async def test_values_in_between_are_left_out() -> None:
 
     assert len(desk.sink.sent) == 1
     assert json.loads(desk.sink.sent[0][0].data)["market_value"] == "21.9990"
+
+
+async def test_open_high_and_low_are_of_what_was_published_in_the_session() -> None:
+    """Before a session there are none; values that never went out leave no trace."""
+    desk = Desk()
+    async with publishing(desk):
+        desk.trade(0, 30_000)
+        await desk.settled()
+        before = desk.newest()["EVEN"]
+        desk.roll()
+        await desk.settled()
+        for prices in ((20_000,), (90_000, 40_000), (25_000,)):
+            for price in prices:
+                desk.trade(0, price)
+            await desk.settled()
+
+    assert before["session"] is None
+    assert not before.keys() & {"open", "high", "low"}
+    even = desk.newest()["EVEN"]
+    assert even["session"] == SESSION
+    assert (even["open"], even["high"], even["low"]) == (3000.0, 4000.0, 2000.0)
+    assert (even["level"], even["previous_close"]) == (2500.0, 3000.0)
+
+
+async def test_while_partitions_cross_into_a_session_every_index_is_held_once() -> None:
+    """With its last level; when all have crossed, each is published anew, and says so."""
+    desk = Desk(partitions=2)
+    async with publishing(desk):
+        desk.trade(0, 20_000)
+        desk.tell(1)
+        await desk.settled()
+        desk.roll(0)
+        await desk.settled()
+        held = desk.newest()
+        desk.trade(0, 50_000)
+        await desk.settled()
+        desk.trade(1, 60_000, partition=1)
+        await desk.settled()
+        held_for = len(desk.sink.sent)
+        desk.roll(1)
+        await desk.settled()
+
+    assert held_for == 2
+    assert {code: one["status"] for code, one in held.items()} == dict.fromkeys(
+        ("ALL", "ODD", "EVEN"), "held"
+    )
+    assert {one["session"] for one in held.values()} == {None}
+    assert held["EVEN"]["level"] == 2000.0
+    let_go = desk.newest()
+    assert {one["session"] for one in let_go.values()} == {SESSION}
+    assert (let_go["EVEN"]["level"], let_go["ODD"]["level"]) == (5000.0, 6000.0)
+    assert not any("status" in one for one in let_go.values())
+
+
+async def test_a_stale_index_says_so_and_moves_on() -> None:
+    """Its level is that of what is known; when the partition is heard of again it says so, too."""
+    desk = Desk(partitions=2)
+    async with publishing(desk):
+        desk.trade(0, 20_000)
+        desk.trade(1, 20_000, partition=1)
+        await desk.settled()
+        desk.aggregator.silence({1})
+        changed = desk.publisher.doubts_changed
+        desk.publisher.wake()
+        await eventually(lambda: len(desk.sink.sent) == 2)
+        stale = desk.newest()
+        desk.trade(0, 30_000)
+        await desk.settled()
+        moved = desk.newest()
+        desk.aggregator.silence(())
+        desk.publisher.wake()
+        await eventually(lambda: len(desk.sink.sent) == 4)
+        settled = desk.publisher.doubts_changed
+
+    assert (changed, settled) == (True, False)
+    assert {code: one.get("status") for code, one in stale.items()} == {
+        "ALL": "stale",
+        "ODD": "stale",
+    }
+    assert {code: (one["level"], one.get("status")) for code, one in moved.items()} == {
+        "ALL": (2500.0, "stale"),
+        "EVEN": (3000.0, None),
+    }
+    assert {code: one.get("status") for code, one in desk.newest().items()} == {
+        "ALL": None,
+        "ODD": None,
+    }
+
+
+async def test_an_index_that_is_held_before_it_was_ever_published_says_where_prices_come_from() -> (
+    None
+):
+    """Levels of simulated prices must not pass for live ones, not even that of the reference prices."""
+    desk = Desk(partitions=2)
+    for partition, book in enumerate(desk.books):
+        book.origin = Origin.SIMULATED
+        desk.roll(partition)
+        desk.trade(0, 20_000 + partition, partition=partition)
+    async with publishing(desk):
+        await desk.settled()
+
+    even = desk.newest()["EVEN"]
+    assert (even["status"], even["level"]) == ("held", 1000.0)
+    assert (even["origin"], even["session"]) == ("simulated", SESSION)
+    assert desk.newest()["ODD"]["origin"] == "simulated"
+
+
+async def test_the_record_takes_every_publication_whether_redis_does_or_not() -> None:
+    """It is Kafka's: an outage of Redis leaves no gap in it."""
+    desk = Desk()
+    for price in range(2):
+        desk.roll()
+        desk.trade(0, 11_000 + price)
+    desk.sink.failures = 2
+    async with publishing(desk):
+        await desk.settled()
+
+    entries = [json.loads(entry.data) for entry in desk.publisher.record.waiting]
+    assert [entry["code"] for entry in entries[:3]] == ["ALL", "ODD", "EVEN"]
+    assert {entry["seq"] for entry in entries[:3]} == {1}
+    assert entries[0]["offsets"] == {"0": 2}
+    assert [m.seq for m in desk.sink.sent[0]] == [3, 3, 3]
+
+
+async def test_a_change_of_composition_leaves_nothing_owed_of_the_one_before() -> None:
+    """Single keys that are still due after a packed publication are those of the new one, which may have fewer."""
+    desk = Desk(packed_above=2)
+    async with publishing(desk) as task:
+        desk.tell()
+        await eventually(lambda: len(desk.sink.sent) == 1)
+        desk.compose(SHORTER)
+        await desk.settled()
+        desk.publisher._singles_at = -1e9
+        desk.trade(0, 20_000)
+        await desk.settled()
+        assert not task.done()
+
+    assert desk.sink.packed == [True, False, False]
+    assert desk.codes() == [["ALL", "ODD", "EVEN"], ["EVEN"], ["EVEN"]]
+    assert desk.newest()["EVEN"]["composition"] == SHORTER.id
+
+
+async def test_heartbeats_count_the_indexes_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None before there is a level; after a change of composition those of the new one."""
+    monkeypatch.setattr(publisher_module, "HEARTBEAT_S", 0.001)
+    desk = Desk()
+    beats = asyncio.create_task(desk.publisher.beat())
+    try:
+        async with publishing(desk):
+            desk.tell()
+            await eventually(lambda: desk.sink.beats)
+            first = json.loads(desk.sink.beats[0])
+            desk.compose(SHORTER)
+            await eventually(lambda: json.loads(desk.sink.beats[-1])["indexes"] == 1)
+    finally:
+        beats.cancel()
+        await asyncio.gather(beats, return_exceptions=True)
+
+    assert first["indexes"] == 3

@@ -81,6 +81,25 @@ def test_kafka_names_no_address_but_the_loopback() -> None:
     assert settings["controller.quorum.voters"] == "1@127.0.0.1:15002"
 
 
+def test_kafka_sends_clients_back_through_their_proxy() -> None:
+    """Each further listener advertises its own proxy's port; the first one stays reachable without any."""
+    settings = settings_of(server_properties(15001, 15002, {15003: 15004, 15005: 15006}))
+
+    assert settings["listeners"] == (
+        "PLAINTEXT://127.0.0.1:15001,PROXIED0://127.0.0.1:15003,PROXIED1://127.0.0.1:15005,"
+        "CONTROLLER://127.0.0.1:15002"
+    )
+    assert settings["advertised.listeners"] == (
+        "PLAINTEXT://127.0.0.1:15001,PROXIED0://127.0.0.1:15004,PROXIED1://127.0.0.1:15006"
+    )
+    assert sorted(settings["listener.security.protocol.map"].split(",")) == [
+        "CONTROLLER:PLAINTEXT",
+        "PLAINTEXT:PLAINTEXT",
+        "PROXIED0:PLAINTEXT",
+        "PROXIED1:PLAINTEXT",
+    ]
+
+
 def test_kafka_is_set_for_a_single_node_of_a_developer() -> None:
     """No topic by accident, no replicas that cannot be, no wait for more group members."""
     settings = settings_of(server_properties(15001, 15002))
