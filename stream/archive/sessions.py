@@ -86,18 +86,24 @@ async def find_sessions(
     if span is None:
         raise SetupError(f"{source.name}: no levels were recorded (there is no topic of levels)")
     found: dict[str, Extent] = {}
+    last: Extent | None = None
+    unreadable: int | None = None
     async with aclosing(source.read("levels", 0, *span)) as batches:
         async for batch in batches:
             for record in batch:
                 try:
                     published = read_published(record)
                 except WireError:
-                    # Told of when the session it stands in is verified.
+                    # It belongs to the levels around it: whoever verifies these is told.
+                    unreadable = record.offset if unreadable is None else unreadable
+                    if last is not None:
+                        last.end = record.offset + 1
                     continue
                 session = published.audit.session
                 if session:
-                    extent = found.setdefault(session, Extent(session, record.offset, 0))
-                    extent.add(published)
+                    start = record.offset if last or unreadable is None else unreadable
+                    last = found.setdefault(session, Extent(session, start, 0))
+                    last.add(published)
             on_records(batch[-1].offset + 1 - span.start, span.end - span.start)
     return sorted(found.values(), key=lambda extent: extent.end)
 

@@ -143,9 +143,11 @@ class Checkpoints:
         older = self._older.get(partition)
         if not older:
             return
-        epochs = [key.rpartition(b"/")[2] for key in older]
+        epochs = [key.rpartition(b"/")[2] for key in sorted(older)]
         await self._kafka.append_all(
-            self._settings.checkpoints_topic, [(key, None) for key in older], partition=partition
+            self._settings.checkpoints_topic,
+            [(key, None) for key in sorted(older)],
+            partition=partition,
         )
         if self._settings.partials == "topic":
             keys = [b"%d/%b" % (partition, epoch) for epoch in epochs]

@@ -94,13 +94,9 @@ class Publishing:
         state = await self._last_state()
         extremes = await self._last_extremes(state)
         for message in state.partials if state is not None else ():
-            try:
-                # Where a worker keeps all books itself, its own are newer.
-                self._aggregator.add(partials.decode(message))
-            except WireError as error:
-                log.warning("partial_unreadable error=%s", error)
-        if state is not None:
-            self.partials_offset = max(self.partials_offset, state.partials_offset)
+            self._add(message)
+        if self._settings.partials == "topic":
+            await self._read_on(0 if state is None else state.partials_offset)
         log.info("publishing epoch=%d", epoch)
         return Publisher(
             self._aggregator,
@@ -158,6 +154,22 @@ class Publishing:
             except BaseException:
                 record.waiting.extendleft(reversed(entries))
                 raise
+
+    async def _read_on(self, offset: int) -> None:
+        """Take the partials that came since: without them, the first levels would be older than the last ones published."""
+        topic = self._settings.partials_topic
+        start = max(offset, self.partials_offset)
+        for record in (await self._kafka.read(topic, [0], start={0: start}))[0]:
+            if record.value is not None and record.key != names.CLAIM_KEY:
+                self._add(record.value)
+            self.partials_offset = record.offset + 1
+
+    def _add(self, message: bytes) -> None:
+        try:
+            # Where a worker keeps all books itself, its own are newer.
+            self._aggregator.add(partials.decode(message))
+        except WireError as error:
+            log.warning("partial_unreadable error=%s", error)
 
     async def _claim(self) -> int:
         """Append a claim to the partials topic: its offset is an epoch that grows with every takeover."""

@@ -19,6 +19,9 @@ from stream.wire.names import RedisNames
 #: A Redis that accepts a command and answers nothing counts as away after this long.
 TIMEOUT_S = 2.0
 
+#: The script's answer to a publication that has been overtaken by a later one.
+_LATE = -2
+
 #: What the scripts add to the prefix, which they are given as an argument.
 _NAMES = RedisNames("")
 
@@ -46,14 +49,19 @@ return newest + 1
 """
 
 # One call instead of MULTI with three commands for each index: the same atomicity, the epoch is checked in the same step, so
-# that a publisher that was paused cannot overwrite its successor's values, and redis-py packs five arguments instead of
+# that a publisher that was paused cannot overwrite its successor's values, and redis-py packs some arguments instead of
 # some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, prefix, stream length, a line
-# of code, seq and data for each index (JSON as orjson writes it holds no line break), and whether it is the first.
+# of code, seq and data for each index (JSON as orjson writes it holds no line break), whether it is the first, its
+# number: a publication that timed out on a connection that was given up may reach Redis after the next one.
 _BEGIN = """
 local newest = tonumber(redis.call('GET', KEYS[1]) or '0')
 local epoch = tonumber(ARGV[1])
 if newest > epoch then return newest end
 if newest < epoch and ARGV[5] == 'again' then return -1 end
+local number = tonumber(ARGV[6])
+local of, last = string.match(redis.call('GET', KEYS[2]) or '0 0', '^(%d+) (%d+)$')
+if tonumber(of) == epoch and tonumber(last) >= number then return -2 end
+redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. ARGV[6])
 if newest < epoch then redis.call('SET', KEYS[1], ARGV[1]) end
 local prefix, text, all, at = ARGV[2], ARGV[4], {}, 1
 while at <= #text do
@@ -118,6 +126,7 @@ class RedisSink:
     """
 
     def __init__(self, url: str, *, names: RedisNames, stream_length: int) -> None:
+        self._publications = 0
         self._names = names
         self._length = stream_length
         try:
@@ -195,8 +204,15 @@ class RedisSink:
             for message in messages
         )
         expected = "again" if again else "first"
-        arguments = (epoch, self._names.prefix, self._length, lines, expected)
-        newest = await self._ask(script(keys=(self._names.epoch,), args=arguments))
+        self._publications += 1
+        arguments = (
+            *(epoch, self._names.prefix, self._length),
+            *(lines, expected, self._publications),
+        )
+        keys = (self._names.epoch, self._names.publication)
+        newest = await self._ask(script(keys=keys, args=arguments))
+        if newest == _LATE:
+            raise ServiceError("Redis: a later publication stands there already")
         if newest < 0:
             raise ServiceError("Redis: it has lost what was published, and is filled again")
         if newest:

@@ -66,6 +66,11 @@ class RedisNames:
         return f"{self.prefix}snaps"
 
     @property
+    def publication(self) -> str:
+        """Key of the newest publication's epoch and number, against which late ones are fenced."""
+        return f"{self.prefix}publication"
+
+    @property
     def epoch(self) -> str:
         """Key of the newest publisher's epoch, against which older ones are fenced."""
         return f"{self.prefix}epoch"
