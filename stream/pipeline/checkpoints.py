@@ -125,6 +125,9 @@ class Checkpoints:
 
     async def _write(self, book: Book) -> None:
         partition, offset = book.partition, book.offset
+        if self._intake.books.get(partition) is not book:
+            # Given away while another was written.
+            return
         checkpoint = Checkpoint(
             book.state(),
             self._settings.ticks_topic,

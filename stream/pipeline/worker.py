@@ -346,7 +346,7 @@ class Worker:
             # A worker that was paused learns here that another has its role, and a moment later from Kafka. Where it does
             # not, the role is its own, and it claims it anew.
             log.warning("fenced %s", error)
-            self._resign()
+            await self._resign()
             self._start("claim", self._claim_later())
 
     async def _claim_later(self) -> None:
@@ -356,12 +356,7 @@ class Worker:
             await self._become_publisher()
 
     async def _close(self) -> None:
-        pending = set(self._tasks.values())
-        while pending:
-            for task in pending:
-                task.cancel()
-            # A library may swallow a cancellation that meets a time-out of its own, so ask until it is heard.
-            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+        await _end(set(self._tasks.values()))
         leaving = asyncio.create_task(_as_coroutine(self._app.stop()), name="leave")
         # Not `wait_for`, which waits for what it has cancelled.
         _, left = await asyncio.wait((leaving,), timeout=STOP_WITHIN_S)
@@ -444,7 +439,7 @@ class Worker:
             # Books that another worker keeps now would be counted with their old values.
             self.aggregator.keep(ticks)
         elif not self._owns_partials():
-            self._resign()
+            await self._resign()
         elif self.publisher is None or self._given_up:
             await self._become_publisher()
         self._given_up = False
@@ -586,7 +581,7 @@ class Worker:
     async def _try_to_publish(self) -> None:
         assert self.aggregator is not None
         assert self._publishing is not None
-        self._resign()
+        await self._resign()
         self._heard.clear()
         publisher = await self._publishing.take()
         if not self._observer:
@@ -603,12 +598,10 @@ class Worker:
             self._every("levels", WRITE_LEVELS_S, self._write_levels)
         publisher.wake()
 
-    def _resign(self) -> None:
+    async def _resign(self) -> None:
         self.publisher = self.control = None
-        for name in ("publish", "heartbeat", "control", "levels"):
-            task = self._tasks.pop(name, None)
-            if task is not None:
-                task.cancel()
+        names = ("publish", "heartbeat", "control", "levels")
+        await _end({self._tasks.pop(name) for name in names if name in self._tasks})
 
     async def _write_levels(self) -> None:
         if self.publisher is not None and self._publishing is not None:
@@ -623,7 +616,8 @@ class Worker:
         for partition, book in list(self.intake.books.items()):
             if self.checkpoints.written.get(partition) != book.offset:
                 await self.checkpoints.write(book)
-                await self._commit(partition, self.checkpoints.written[partition])
+                if partition in self.checkpoints.written:
+                    await self._commit(partition, self.checkpoints.written[partition])
         if self.publisher is not None and self._publishing is not None:
             await self._publishing.write(self.publisher)
 
@@ -669,6 +663,9 @@ class Worker:
         partition, composition = book.partition, book.composition
         mirrored = self._mirrored.get(partition)
         owner = await self._sink.mirrored_by(partition)
+        if self.intake.books.get(partition) is not book:
+            # Given away meanwhile.
+            return
         if mirrored is None or mirrored.composition != composition.id or not owner:
             # New here, or Redis has lost what was there.
             own = self.checkpoints.epoch(partition) if self.checkpoints is not None else 0
@@ -776,6 +773,14 @@ async def _is_set(event: asyncio.Event, *, within_s: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: redis-py's time-outs may swallow a cancellation that meets them."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
 
 
 async def _raising(error: Exception) -> None:
