@@ -660,12 +660,12 @@ class Worker:
                 raise
 
     async def _mirror_book(self, book: Book) -> None:
-        partition, composition = book.partition, book.composition
-        mirrored = self._mirrored.get(partition)
+        partition = book.partition
         owner = await self._sink.mirrored_by(partition)
         if self.intake.books.get(partition) is not book:
             # Given away meanwhile.
             return
+        composition, mirrored = book.composition, self._mirrored.get(partition)
         if mirrored is None or mirrored.composition != composition.id or not owner:
             # New here, or Redis has lost what was there.
             own = self.checkpoints.epoch(partition) if self.checkpoints is not None else 0

@@ -297,6 +297,18 @@ class Lab:
                     records += fetched
         return records
 
+    async def ends(self, settings: Settings) -> dict[int, int]:
+        """Give the end of the log of each tick partition."""
+        partitions = [TopicPartition(settings.ticks_topic, p) for p in range(settings.partitions)]
+        async with AIOKafkaConsumer(bootstrap_servers=self.addresses.kafka_url) as consumer:
+            ends = await consumer.end_offsets(partitions)
+        return {where.partition: int(end) for where, end in ends.items()}
+
+    async def read_up(self, worker: Worker) -> bool:
+        """Tell whether a worker's books stand at the ends of their logs, control records included."""
+        ends = await self.ends(worker.settings)
+        return all(book.offset == ends[p] for p, book in worker.intake.books.items())
+
     async def snapshots(self, settings: Settings) -> dict[str, dict[str, Any]]:
         """Read the snapshot key of every index that has one."""
         async with redis_client(settings) as client:

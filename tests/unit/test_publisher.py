@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from stream.index.book import Book
 from stream.index.composition import Composition
 from stream.index.control import Announcement, Roll
 from stream.index.definitions import Definition
-from stream.index.partial import Origin
 from stream.index.ticks import Ticks
 from stream.index.universe import read_universe
 from stream.publish import publisher as publisher_module
@@ -288,7 +288,7 @@ async def test_open_high_and_low_are_of_what_was_published_in_the_session() -> N
         before = desk.newest()["EVEN"]
         desk.roll()
         await desk.settled()
-        for prices in ((20_000,), (90_000, 40_000), (25_000,)):
+        for prices in ((20_000,), (70_000, 40_000), (25_000,)):
             for price in prices:
                 desk.trade(0, price)
             await desk.settled()
@@ -366,22 +366,40 @@ async def test_a_stale_index_says_so_and_moves_on() -> None:
     }
 
 
-async def test_an_index_that_is_held_before_it_was_ever_published_says_where_prices_come_from() -> (
+async def test_an_index_that_is_held_before_it_was_ever_published_is_silent_until_it_is_let_go() -> (
     None
 ):
-    """Levels of simulated prices must not pass for live ones, not even that of the reference prices."""
+    """It has no last level, and that of the reference prices would pass for one."""
     desk = Desk(partitions=2)
-    for partition, book in enumerate(desk.books):
-        book.origin = Origin.SIMULATED
-        desk.roll(partition)
+    for partition in range(2):
         desk.trade(0, 20_000 + partition, partition=partition)
     async with publishing(desk):
         await desk.settled()
+        let_go = replace(desk.books[1].partial(), touched=np.zeros(1, np.uint8), offsets={1: 9})
+        desk.aggregator.add(let_go)
+        desk.publisher.wake()
+        await eventually(lambda: len(desk.sink.sent) == 2)
+
+    assert desk.codes() == [["ODD"], ["ALL", "EVEN"]]
+    assert {one.get("status") for one in desk.newest().values()} == {None}
+    assert {one["seq"] for one in desk.newest().values()} == {1}
+
+
+async def test_an_index_is_held_at_the_last_level_that_anyone_may_have_seen() -> None:
+    """Redis may have shown one that it did not confirm: the level must not go back."""
+    desk = Desk(partitions=2)
+    async with publishing(desk):
+        desk.trade(0, 12_000)
+        desk.tell(1)
+        await desk.settled()
+        desk.sink.failures = 1
+        desk.trade(0, 13_000)
+        await eventually(lambda: desk.publisher.failing)
+        desk.trade(0, 15_000, partition=1)
+        await desk.settled()
 
     even = desk.newest()["EVEN"]
-    assert (even["status"], even["level"]) == ("held", 1000.0)
-    assert (even["origin"], even["session"]) == ("simulated", SESSION)
-    assert desk.newest()["ODD"]["origin"] == "simulated"
+    assert (even["status"], even["level"]) == ("held", 1300.0)
 
 
 async def test_the_record_takes_every_publication_whether_redis_does_or_not() -> None:
