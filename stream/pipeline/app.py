@@ -8,6 +8,7 @@ same interface, so nothing else differs.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,12 @@ from stream.settings import Settings
 #: Fetches that wait between the fetcher and the book agent: each may hold a megabyte.
 BUFFERED_FETCHES = 2
 
+#: How long Faust waits for partitions to be opened: that waits for Kafka itself, and cut off it would leave Faust deaf.
+PATIENCE_S = 24 * 3600.0
+
+#: Nothing depends on it.
+COMMIT_WITHIN_S = 2.0
+
 
 class App(CoalescingApp):
     """Faust, told where partitions start and who hears of assignments."""
@@ -39,6 +46,7 @@ class App(CoalescingApp):
     ) -> None:
         self.coalesced = frozenset((settings.ticks_topic,))
         self._positions = positions
+        self.request_timeout_s = max(REQUEST_S, 2 * settings.session_timeout_s)
         super().__init__(
             settings.group,
             broker=";".join(f"capstream://{host}" for host in settings.kafka_url.split(",")),
@@ -53,7 +61,8 @@ class App(CoalescingApp):
             consumer_group_instance_id=worker_id,
             broker_session_timeout=settings.session_timeout_s,
             broker_heartbeat_interval=settings.session_timeout_s / 4,
-            broker_request_timeout=max(REQUEST_S, 2 * settings.session_timeout_s),
+            broker_request_timeout=PATIENCE_S,
+            producer_request_timeout=REQUEST_S,
             producer_acks=-1,
         )
 
@@ -63,7 +72,8 @@ class App(CoalescingApp):
 
     async def commit_offset(self, tp: TP, offset: int) -> None:
         """Commit how far a partition is."""
-        await self.consumer.transport_commit({tp: offset})  # type: ignore[attr-defined]
+        async with asyncio.timeout(COMMIT_WITHIN_S):
+            await self.consumer.commit_all({tp: offset})  # type: ignore[attr-defined]
 
     def _create_directories(self) -> None:
         """Keep nothing in files: Faust would leave a folder behind wherever it is started."""

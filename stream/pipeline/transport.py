@@ -25,6 +25,7 @@ import faust
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException
 from aiokafka.record.default_records import DefaultRecord
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
@@ -95,6 +96,7 @@ class CoalescingApp(faust.App):
     """A Faust application that says which topics are coalesced, and where its partitions start."""
 
     coalesced: frozenset[str] = frozenset()
+    request_timeout_s: float = 40.0
 
     async def positions(self, logs: Mapping[TP, LogRange]) -> Mapping[TP, int]:
         """Hear of the partitions now assigned and what each log retains, and say where to read each."""
@@ -184,6 +186,10 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust has no setting for it, and aiokafka's default of 50 MB would be most of a worker's memory.
         consumer._fetch_max_bytes = MAX_FETCH_BYTES
+        # Faust's setting bounds its own waiting for our books as well, which may take as long as Kafka is away.
+        consumer._request_timeout_ms = consumer._client._request_timeout_ms = int(
+            self.app.request_timeout_s * 1000  # type: ignore[attr-defined]
+        )
         return consumer
 
     async def _fetch_records(
@@ -310,8 +316,6 @@ class Consumer(driver.Consumer):
         """Seek every assigned partition to where the application wants it, or to its first retained record."""
         assigned = [TP(tp.topic, tp.partition) for tp in self.assignment()]
         if not assigned:
-            # More workers than partitions: this one waits to take over.
-            await self.app.positions({})
             return {}
         firsts = await self.earliest_offsets(*assigned)
         ends = await self.highwaters(*assigned)
@@ -321,9 +325,22 @@ class Consumer(driver.Consumer):
         await self.seek_wait(positions)
         return positions
 
-    async def transport_commit(self, offsets: Mapping[TP, int]) -> None:
-        """Commit offsets past Faust's accounting of single messages."""
-        await self._thread.commit(offsets)
+    async def commit_all(self, offsets: Mapping[TP, int]) -> None:
+        """Commit offsets of partitions that are still assigned, past Faust's accounting of single messages.
+
+        Raises
+        ------
+        KafkaError
+            Where the brokers do not take them; Faust's own way would end the application.
+        """
+        consumer = self._thread._ensure_consumer()
+        held = {
+            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+            if TopicPartition(tp.topic, tp.partition) in consumer.assignment()
+        }
+        if held:
+            await consumer.commit(held)
 
 
 class Transport(driver.Transport):

@@ -146,6 +146,7 @@ class Worker:
             worker_id=worker_id,
         )
         self._app.on_partitions_revoked.connect(self._hand_over)
+        self._app.on_partitions_assigned.connect(self._stand_by)
         self._partials: Any = add_agents(
             self._app, settings, on_fetch=self._on_fetch, on_partials=self._on_partials
         )
@@ -269,7 +270,8 @@ class Worker:
             self.checkpoints = Checkpoints(
                 self._kafka, self.settings, self.intake, self._compositions, partitions=partitions
             )
-        await self._app.start()
+        # Not awaited: it lasts until the first partitions are open, and the wish to stop may come before.
+        self._start("start", self._app.start())
         self._start("app", self._app.wait_until_stopped())
         self._start("emit", self._emit())
         self._every("hear", HEARD_EVERY_S, self._mark_all)
@@ -328,6 +330,8 @@ class Worker:
             await task
         except FencedError as error:
             await self._fenced(error)
+            return
+        if name == "start":
             return
         reason = self._app.crash_reason
         if isinstance(reason, CapstreamError):
@@ -411,6 +415,11 @@ class Worker:
                 await self._write_checkpoints()
         except (ServiceError, TimeoutError) as error:
             log.warning("not_handed_over error=%s", error)
+
+    async def _stand_by(self, _: object, assigned: Any, **__: object) -> None:
+        """Hear of an assignment of nothing, of which Faust asks no positions: others have it all."""
+        if not assigned:
+            await self._positions({})
 
     async def _open_books(self, ticks: Mapping[int, LogRange]) -> None:
         if self.checkpoints is not None and ticks:
@@ -693,6 +702,8 @@ class Worker:
             if not await self._sink.mirror_prices(
                 prices, partition=partition, epoch=mirrored.epoch
             ):
+                # Another owner has written here since. If this one still is the owner, it begins anew, above the other.
+                self._mirrored.pop(partition, None)
                 return
         self._mirrored[partition] = replace(mirrored, price=price, ts=ts, gap=gap)
 
