@@ -416,8 +416,9 @@ class Worker:
         except (ServiceError, TimeoutError) as error:
             log.warning("not_handed_over error=%s", error)
 
-    async def _stand_by(self, _: object, assigned: Any, **__: object) -> None:
+    async def _stand_by(self, *told: Any, **__: object) -> None:
         """Hear of an assignment of nothing, of which Faust asks no positions: others have it all."""
+        _, assigned = told
         if not assigned:
             await self._positions({})
 
