@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from stream.archive.source import Log, LogRecord, Source
@@ -53,9 +53,14 @@ class Compositions:
                 f"{self._source.name}: composition {id} is needed, and is not among the compositions kept"
             )
         try:
-            return wire.decode(newest)
+            composition = wire.decode(newest)
         except WireError as error:
             raise SetupError(f"{self._source.name}: {error}") from error
+        if composition.id != id:
+            raise SetupError(
+                f"{self._source.name}: under the name of composition {id} stands {composition.id}"
+            )
+        return composition
 
     async def first(self) -> str:
         """Give the id of the composition in which a book without a past begins.
@@ -70,14 +75,15 @@ class Compositions:
         The first that the control list announces: whoever began to read the logs wrote it there. Without a control list, the
         only one that is kept.
         """
-        async for record in read_all(self._source, "control"):
-            try:
-                said = control.decode(record.value or b"")
-            except WireError:
-                # Workers pass over what they cannot read, and so does this.
-                continue
-            if isinstance(said, Announcement):
-                return said.composition
+        async with aclosing(read_all(self._source, "control")) as records:
+            async for record in records:
+                try:
+                    said = control.decode(record.value or b"")
+                except WireError:
+                    # Workers pass over what they cannot read, and so does this.
+                    continue
+                if isinstance(said, Announcement):
+                    return said.composition
         kept = {r.key.decode() async for r in read_all(self._source, "compositions") if r.key}
         if len(kept) == 1:
             return kept.pop()
@@ -86,7 +92,7 @@ class Compositions:
         )
 
 
-async def read_all(source: Source, log: Log) -> AsyncIterator[LogRecord]:
+async def read_all(source: Source, log: Log) -> AsyncGenerator[LogRecord]:
     """Read all that there is of a log with one partition.
 
     Parameters

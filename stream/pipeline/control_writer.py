@@ -163,6 +163,7 @@ class ControlWriter:
                     for partition, partial in sorted(partials.items())
                     if row is not None and _has_seen(partial, row)
                 ]
+                housed.add(_wish(record))
                 usual = self._home(record.symbol)
                 home = seen[0] if seen and usual not in seen else usual
                 yield replace(record, home=home, number=UNNUMBERED)
