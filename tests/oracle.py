@@ -433,12 +433,12 @@ class Ledger:
         return True
 
     def include(self, symbol: str, *, home: int, number: int = 0) -> bool:
-        """Take its ticks again; where it was contested, partitions that are not its home forget it."""
+        """Take its ticks again; where it was contested, once it has a home, and partitions that are not it forget it."""
         row = self._row(symbol, number)
         if row is None:
             return False
         self.excluded.discard(row)
-        if row in self.refused:
+        if row in self.refused and home >= 0:
             self.refused.discard(row)
             if home != self.partition:
                 self.newest.pop(row, None)

@@ -429,7 +429,9 @@ def _rolls(draw: st.DrawFn, day: int) -> Roll:
 @st.composite
 def _overrides(draw: st.DrawFn, symbols: Mapping[str, int], day: int) -> Override:
     symbol = draw(st.sampled_from(_mostly_held(symbols)))
-    action = draw(st.sampled_from(("price", "price", "bound", "bound", "exclude", "include")))
+    action = draw(
+        st.sampled_from(("price", "price", "bound", "bound", "exclude", "include", "include"))
+    )
     times = draw(st.sampled_from((1, 2, 8, 9, 90, 91, 10**4, 10**6, 10**9, 10**15)))
     return Override(
         symbol=symbol,
@@ -445,8 +447,8 @@ def _overrides(draw: st.DrawFn, symbols: Mapping[str, int], day: int) -> Overrid
 _KINDS_OF_CONTROL = (
     *("roll",) * 8,
     *("composition",) * 4,
-    *("override",) * 7,
-    "contested",
+    *("override",) * 8,
+    *("contested",) * 2,
     "origin",
 )
 
@@ -455,7 +457,7 @@ _KINDS_OF_CONTROL = (
 def _controls(
     draw: st.DrawFn, symbols: Mapping[str, int], day: int, compositions: Sequence[Composition]
 ) -> Control:
-    names = st.lists(st.sampled_from(sorted(symbols)), max_size=2).map(tuple)
+    names = st.lists(st.sampled_from(_mostly_held(symbols)), max_size=2).map(tuple)
     origins: st.SearchStrategy[Any] = st.sampled_from(("live", "replay", "simulated"))
     # The first one is in force already, as a rule.
     announced = (*compositions[1:], *compositions[1:], *compositions)

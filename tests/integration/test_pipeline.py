@@ -432,7 +432,7 @@ async def test_a_lone_worker_that_was_taken_over_from_stops(lab: Lab) -> None:
 
 
 async def test_one_of_many_that_was_taken_over_from_resigns(lab: Lab) -> None:
-    """Law 6: it became the publisher while it ran; fenced, it publishes nothing, and claims anew if the role stays its own."""
+    """Law 6: it became the publisher while it ran; fenced, it publishes nothing, and claims anew if the role is its own."""
     settings = lab.settings(partials="topic", partitions=2)
     one, two = lab.worker(settings), lab.worker(settings)
     async with lab.sender(settings) as sender, AsyncExitStack() as first, running(two) as second:

@@ -107,6 +107,19 @@ def test_prints_of_the_session_itself_may_come_before_a_logs_first_roll() -> Non
     assert book.close.tolist() == [REFERENCE, 12_000]
 
 
+@pytest.mark.parametrize(("before", "close"), [(0, REFERENCE), (1, 11_000)])
+def test_a_print_at_the_first_instant_of_a_logs_first_session_is_of_it(
+    before: int, close: int
+) -> None:
+    """To the nanosecond: one before it makes the close."""
+    book = book_of(world_of(REFERENCE))
+    trade(book, noon(WED) - before, 11_000)
+
+    book.obey(Roll(WED, noon(WED), noon(WED) + 9))
+
+    assert shown(book) == (11_000, close, 1 - before, 1 - before)
+
+
 def test_prints_of_a_later_session_wait_for_its_roll() -> None:
     """One that ends at an instant does not hold it; until then prints of the session in force go on (law 5)."""
     book = book_of(world_of(REFERENCE))
@@ -225,6 +238,17 @@ def test_a_price_set_at_the_instant_of_the_newest_print_leaves_its_number_in_for
     assert shown(book)[0] == 12_000
 
 
+def test_a_price_may_be_set_before_anything_has_traded() -> None:
+    """At any time, the first there is included."""
+    book = book_of(world_of(REFERENCE))
+
+    assert book.obey(override("price", price=12_000, ts=0)) is True
+
+    restored = Book.restore(book.state(), book.composition, hours=NEW_YORK)
+    for one in (book, restored):
+        assert shown(one) == (12_000, REFERENCE, 1, 1)
+
+
 def test_a_print_that_waited_does_not_replace_a_newer_price_that_was_set() -> None:
     """Not even where the operator's clock was ahead of the session."""
     book = book_of(world_of(REFERENCE))
@@ -316,6 +340,20 @@ def test_a_contested_symbol_is_refused_until_it_is_included_where_it_is_at_home(
     assert shown(home) == (13_000, 14_000, 1, -1)
 
 
+def test_a_wish_without_a_home_neither_sets_a_price_nor_settles_a_contest() -> None:
+    """The control writer repeats it with one; an exclusion it may end all the same."""
+    book = book_of(world_of(REFERENCE))
+    trade(book, noon(WED), 11_000)
+    book.obey(Contested(("S0",)))
+    book.obey(override("exclude"))
+
+    book.obey(override("price", price=12_000, ts=noon(WED), home=-1))
+    book.obey(override("include", home=-1))
+
+    assert shown(book)[0] == 11_000
+    assert (state_of(book)["excluded"], state_of(book)["refused"]) == (set(), {0})
+
+
 def test_including_a_symbol_that_was_not_contested_forgets_nothing() -> None:
     """Wherever its home is."""
     book = book_of(world_of(REFERENCE, REFERENCE))
@@ -353,8 +391,8 @@ def test_prices_go_over_to_the_next_composition_by_symbol() -> None:
     book.obey(roll(THU))
     trade(book, noon(THU), 12_000, seq=4)
     trade(book, noon(FRI), 13_000, seq=5)
-    book.obey(override("exclude", row=1))
-    book.obey(Contested(("S2",)))
+    book.obey(override("exclude", row=2))
+    book.obey(Contested(("S1",)))
 
     assert announce(book, second) is True
 
@@ -365,7 +403,7 @@ def test_prices_go_over_to_the_next_composition_by_symbol() -> None:
         {2: (noon(THU), 4, 12_000)},
         {2: (noon(FRI), 5, 13_000)},
     )
-    assert (state["excluded"], state["refused"]) == ({1}, {0})
+    assert (state["excluded"], state["refused"]) == ({0}, {1})
     assert announce(book, second) is False
 
 
@@ -385,6 +423,20 @@ def test_a_price_of_an_earlier_session_does_not_outlive_its_reference() -> None:
     assert book.close.tolist() == [5_000, 5_000]
     assert book.ts.tolist() == [noon(WED), noon(THU)]
     assert shown(book)[2:] == (1, 1)
+
+
+@pytest.mark.parametrize(("before", "price"), [(0, 11_000), (1, 5_000)])
+def test_a_price_of_the_first_instant_of_a_session_outlives_its_reference(
+    before: int, price: int
+) -> None:
+    """It is of the new basis; one a nanosecond earlier is not."""
+    book = book_of(world_of(REFERENCE))
+    trade(book, noon(WED) - before, 11_000)
+    book.obey(Roll(WED, noon(WED), noon(WED) + 9))
+
+    announce(book, world_of(5_000))
+
+    assert book.price.tolist() == [price]
 
 
 def test_what_is_out_of_the_new_bounds_stays_behind() -> None:
