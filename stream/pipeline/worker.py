@@ -59,7 +59,7 @@ WRITE_LEVELS_S = 0.1
 WATCH_S = 2.0
 CANCEL_AGAIN_S = 0.5
 #: Leaving the group takes an answer from a broker, which may be gone.
-STOP_WITHIN_S = 10.0
+STOP_WITHIN_S = 8.0
 #: The last checkpoints spare the next worker some reading, no more.
 LAST_CHECKPOINTS_WITHIN_S = 5.0
 #: A rebalance waits for it.
@@ -361,14 +361,19 @@ class Worker:
 
     async def _close(self) -> None:
         await _end(set(self._tasks.values()))
-        leaving = asyncio.create_task(_as_coroutine(self._app.stop()), name="leave")
+        leaving = {
+            asyncio.create_task(_as_coroutine(work), name=name)
+            for name, work in (
+                ("group", self._app.stop()),
+                ("kafka", self._kafka.__aexit__()),
+                ("redis", self._sink.close()),
+            )
+        }
         # Not `wait_for`, which waits for what it has cancelled.
-        _, left = await asyncio.wait((leaving,), timeout=STOP_WITHIN_S)
-        if left:
-            leaving.cancel()
-            log.warning("faust_not_stopped within_s=%g", STOP_WITHIN_S)
-        await self._sink.close()
-        await self._kafka.__aexit__()
+        _, left = await asyncio.wait(leaving, timeout=STOP_WITHIN_S)
+        for task in left:
+            task.cancel()
+            log.warning("not_left what=%s within_s=%g", task.get_name(), STOP_WITHIN_S)
 
     async def _write_last(self) -> None:
         if self._observer:
@@ -787,12 +792,15 @@ async def _is_set(event: asyncio.Event, *, within_s: float) -> bool:
         return False
 
 
-async def _end(tasks: set[asyncio.Task[None]]) -> None:
+async def _end(tasks: set[asyncio.Task[None]], *, within_s: float = STOP_WITHIN_S) -> None:
     """Cancel tasks until they have ended: redis-py's time-outs may swallow a cancellation that meets them."""
-    while tasks:
+    deadline = time.monotonic() + within_s
+    while tasks and time.monotonic() < deadline:
         for task in tasks:
             task.cancel()
         _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
+    for task in tasks:
+        log.warning("not_ended task=%s within_s=%g", task.get_name(), within_s)
 
 
 async def _raising(error: Exception) -> None:
