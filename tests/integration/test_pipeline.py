@@ -457,7 +457,8 @@ async def test_one_of_many_that_was_taken_over_from_resigns(lab: Lab) -> None:
         after = await lab.snapshots(settings)
 
     assert level_and_value(after) == levels_of({**REFERENCE, "AIG": 500_000})
-    assert {one["epoch"] for one in after.values()} == {10**6 + 1}
+    (epoch,) = {one["epoch"] for one in after.values()}
+    assert epoch > 10**6
 
 
 # ---- 6. bad input --------------------------------------------------------------------------------

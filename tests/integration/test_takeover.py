@@ -253,7 +253,7 @@ async def test_who_resigns_does_nothing_any_more(lab: Lab) -> None:
     async with lab.sender(settings) as sender, running(worker) as task:
         await eventually(lambda: is_ready(worker), watch=task)
         flow = asyncio.create_task(trade())
-        for _ in range(15):
+        for _ in range(8):
             publisher = worker.publisher
             await worker._become_publisher()
             assert worker.publisher not in (None, publisher)

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -820,6 +821,11 @@ def test_a_log_is_read_once_where_offsets_only_grow() -> None:
 # ---- books at any offset -------------------------------------------------------------------------
 
 
+@cache
+def same_day() -> Market:
+    return a_day()
+
+
 @given(
     offsets=st.lists(st.tuples(st.integers(0, 28), st.integers(0, 15)), min_size=1, max_size=8),
     distance=st.sampled_from((1, 3, 100)),
@@ -828,7 +834,7 @@ def test_a_book_is_the_same_whichever_way_it_came_to_an_offset(
     offsets: list[tuple[int, int]], distance: int
 ) -> None:
     """Forwards or back, from the start or from a mark: all records before the offset, none from it on."""
-    market = a_day()
+    market = same_day()
     assert [len(market.kept.log("ticks", p)) for p in range(2)] == [29, 15]
 
     async def partials() -> list[list[Partial]]:
