@@ -40,6 +40,9 @@ FINAL_FIELDS = (
 )
 
 
+#: What the feed has said of its ticks.
+ORIGIN = "simulated"
+
 #: What no last snapshot says of itself.
 DOUBTFUL = ("stale", "held", "halted")
 
@@ -268,6 +271,8 @@ def final_levels(
             law.expect(got == wanted, f"{code}: {name}: expected {wanted}, found {got}")
         status = snapshot.get("status") if snapshot else None
         law.expect(status not in DOUBTFUL, f"{code}: {status}")
+        origin = snapshot.get("origin") if snapshot else ORIGIN
+        law.expect(origin == ORIGIN, f"{code}: origin {origin}")
     for code in found.keys() - expected.keys():
         law.expect(False, f"{code}: a snapshot of an index that there is not")  # noqa: FBT003
     return law

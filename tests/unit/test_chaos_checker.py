@@ -221,7 +221,7 @@ def test_a_level_that_goes_back_is_found(history: History) -> None:
 
 # ---- the end -------------------------------------------------------------------------------------
 
-FIELDS = dict.fromkeys(FINAL_FIELDS, "1.00")
+FIELDS = dict.fromkeys(FINAL_FIELDS, "1.00") | {"origin": "simulated"}
 
 
 @pytest.mark.parametrize("name", FINAL_FIELDS)
@@ -237,10 +237,10 @@ def test_missing_and_extra_snapshots_are_found(found: dict[str, Any]) -> None:
     assert not checker.final_levels({"A": FIELDS}, found).holds
 
 
-@pytest.mark.parametrize("status", ["stale", "held"])
-def test_a_final_snapshot_that_is_in_doubt_is_found(status: str) -> None:
-    """All is well in the end, and it must say so."""
-    assert not checker.final_levels({"A": FIELDS}, {"A": FIELDS | {"status": status}}).holds
+@pytest.mark.parametrize("change", [{"status": "stale"}, {"status": "held"}, {"origin": "live"}])
+def test_a_final_snapshot_that_says_the_wrong_thing_is_found(change: dict[str, str]) -> None:
+    """All is well in the end, and the ticks were no live ones."""
+    assert not checker.final_levels({"A": FIELDS}, {"A": FIELDS | change}).holds
 
 
 @pytest.mark.parametrize(
