@@ -19,7 +19,7 @@ PYTHON ?= $(shell for name in python3.12 python3.11 python3 python3.13; do \
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 say = @printf '\n== %s\n' '$(1)'
 
-.PHONY: help demo test check bench bench-short chaos fmt format lint type imports lock wheel clean
+.PHONY: help demo test check bench bench-short chaos simulation fmt format lint type imports lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ bench-short: $(VENV)/.dev ## a benchmark of seconds, which compares its answers
 
 chaos: $(VENV)/.dev ## break what the workers stand on, check every level; ARGS="--seed 7 --minutes 10"
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
+simulation: $(VENV)/.dev ## whole histories from seeds, all laws; ARGS="--histories 100000 --jobs 2"
+	@PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)
 
 fmt: $(VENV)/.dev ## format the code in place
 	@$(BIN)/ruff format .
