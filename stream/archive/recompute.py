@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -80,13 +80,13 @@ async def recompute(
         async for batch in batches:
             window += [one for record in batch if (one := _read(record, codes)) is not None]
             while len(window) >= WINDOW:
-                await _compute(replay, window, WINDOW // 2)
-                for one in _ready(window):
-                    yield one
+                async with aclosing(_computed(replay, window, WINDOW // 2)) as levels:
+                    async for one in levels:
+                        yield one
     while window:
-        await _compute(replay, window, WINDOW // 2)
-        for one in _ready(window):
-            yield one
+        async with aclosing(_computed(replay, window, WINDOW // 2)) as levels:
+            async for one in levels:
+                yield one
 
 
 def _read(record: LogRecord, codes: Collection[str]) -> Recomputed | None:
@@ -103,17 +103,23 @@ def _ready(window: deque[Recomputed]) -> Iterator[Recomputed]:
         yield window.popleft()
 
 
-async def _compute(replay: Replay, window: Iterable[Recomputed], n: int) -> None:
-    """Compute about so many levels: those of the lowest offsets."""
+async def _computed(
+    replay: Replay, window: deque[Recomputed], n: int
+) -> AsyncGenerator[Recomputed]:
+    """Compute about so many levels, those of the lowest offsets, and give those whose turn has come."""
     publications: dict[_Publication, list[Recomputed]] = {}
     for one in window:
         if one.published is not None and not one.done:
             audit = one.published.audit
             key = audit.epoch, tuple(sorted(audit.offsets.items()))
             publications.setdefault(key, []).append(one)
+    for one in _ready(window):
+        yield one
     # Offsets only grow within an epoch: in the order of their sums, no book has to go back.
     for key in sorted(publications, key=lambda key: (key[0], sum(offset for _, offset in key[1]))):
         await _compute_publication(replay, dict(key[1]), publications[key])
+        for one in _ready(window):
+            yield one
         n -= len(publications[key])
         if n <= 0:
             return

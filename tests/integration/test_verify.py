@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from integration.conftest import (
+    CODES,
     DAY,
     MS,
     OPEN_NS,
@@ -29,6 +30,7 @@ from integration.conftest import (
     capstream,
     eventually,
     is_ready,
+    levels_of,
     running,
     tick,
     told,
@@ -404,6 +406,31 @@ def test_an_export_holds_the_records_as_kafka_kept_them(
         assert len(rows) == file["rows"]
     levels = pq.read_table(exported / "levels.parquet").to_pylist()
     assert [row["value"] for row in levels] == [one.value for one in recording.of(DAY)]
+
+
+def test_levels_follow_from_an_export_by_hand(exported: Path) -> None:
+    """Without this program: last prices before the offsets that a level names, and the arithmetic of law 1."""
+    ticks = {
+        p: [
+            (row["offset"], json.loads(row["value"]))
+            for row in pq.read_table(exported / f"ticks-{p}.parquet").to_pylist()
+            if row["value"].startswith(b"{")
+        ]
+        for p in range(2)
+    }
+    checked = 0
+    for row in pq.read_table(exported / "levels.parquet", columns=["value"]).to_pylist():
+        published = told(row["value"])
+        prices = dict(PRICE)
+        for partition, end in published["offsets"].items():
+            for offset, one in ticks[int(partition)]:
+                if offset < int(end):
+                    prices[one["symbol"]] = round(Decimal(str(one["price"])) * 10_000)
+        if published["code"] in CODES:
+            expected = levels_of(prices)[published["code"]]
+            assert (published["level"], published["market_value"]) == expected
+            checked += 1
+    assert checked > 20
 
 
 def test_decoded_columns_say_what_the_records_say(recording: Recording, exported: Path) -> None:

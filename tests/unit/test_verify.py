@@ -19,13 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracle
+from stream.archive.arithmetic import mismatches
 from stream.archive.compositions import Compositions
 from stream.archive.outcome import Difference, Outcome
+from stream.archive.published import recomputed_fields
 from stream.archive.replay import MOST_MARKS, Marks, open_replay
 from stream.archive.sessions import choose, find_sessions
 from stream.archive.source import Log, LogRecord, Span
 from stream.archive.verify import verify
 from stream.errors import SetupError
+from stream.files import load_composition
 from stream.index.aggregate import Aggregator
 from stream.index.book import BookState
 from stream.index.composition import Composition
@@ -596,9 +599,13 @@ def test_an_altered_digit_of_a_held_level_is_found() -> None:
     assert outcome.first.field in ("level", "last")
 
 
+@pytest.mark.parametrize("window", [1, 20_000])
 @pytest.mark.parametrize("number", [0, 7, -1])
-def test_what_is_no_level_is_found(number: int) -> None:
+def test_what_is_no_level_is_found(
+    number: int, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Among a session's levels nothing else belongs into the topic, nor before or after them."""
+    monkeypatch.setattr("stream.archive.recompute.WINDOW", window)
     kept = a_day().close()
     n_levels = len(kept.log("levels"))
     rewrite(kept, number, b'{"code":"ALL"}')
@@ -691,6 +698,43 @@ def is_found(kept: Memory, number: int, name: str) -> bool:
     return at_an_end and outcome.records < len(kept.log("levels"))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "level",
+        "last",
+        "market_value",
+        "previous_close",
+        "change",
+        "change_pct",
+        "divisor",
+        "constituents",
+        "priced",
+        "unchanged",
+    ],
+)
+def test_the_fields_of_a_snapshot_bind_each_other(name: str) -> None:
+    """Another digit in any of these contradicts the rest, in indexes of every size.
+
+    Of a market value, only digits that a level shows: cents of trillions do not move it.
+    """
+    composition = load_composition()
+    total = Partial.zero(composition)
+    total.columns[:2] = [[123_457], [9]]
+    for index, snapshot in zip(
+        composition.indexes,
+        snapshots(composition, range(len(composition.indexes)), total),
+        strict=True,
+    ):
+        fields = recomputed_fields(snapshot)
+        assert list(mismatches(fields, index)) == []
+        text = fields[name].strip(b'"').decode()
+        other = "9" + text if name == "market_value" else last_digit(text)
+        fields[name] = fields[name].replace(text.encode(), other.encode())
+
+        assert list(mismatches(fields, index)) != []
+
+
 # ---- what cannot be verified is said -------------------------------------------------------------
 
 
@@ -721,9 +765,29 @@ def test_books_to_begin_with_stand_for_what_is_gone() -> None:
 
     outcome = verified(kept)
 
+    offsets = [json.loads(one.value or b"")["offsets"] for one in kept.log("levels")]
+    beyond = [each for each in offsets if min(each.values()) >= 8]
     assert (outcome.differences, outcome.incomplete) == (0, {})
-    assert outcome.verified + outcome.missing == len(kept.log("levels"))
-    assert outcome.verified > 5
+    assert {"0": 14, "1": 8} in beyond
+    assert (outcome.verified, outcome.missing) == (len(beyond), len(offsets) - len(beyond))
+
+
+def test_books_at_the_end_are_compared_where_they_are_known() -> None:
+    """They tell of ticks that no level stands for."""
+    market = a_day()
+    market.tick("IBM", 512_300)
+    market.read()
+    kept = market.close()
+    kept.ends = {p: market.intake.books[p].state() for p in range(2)}
+    right = verified(kept)
+    log = kept.log("ticks", 0)
+    log[-1] = log[-1]._replace(value=(log[-1].value or b"").replace(b"51.23", b"51.24"))
+
+    wrong = verified(kept)
+
+    assert (right.books_different, right.passed(allow_missing=False)) == ([], True)
+    assert (wrong.books_different, wrong.differences) == ([0], 0)
+    assert not wrong.passed(allow_missing=True)
 
 
 def test_books_that_do_not_belong_to_the_log_are_refused() -> None:
