@@ -12,7 +12,7 @@ from chaos.fleet import Fleet, Life, Member
 from chaos.proxy import Mode, Trouble
 from chaos.recorder import PartialsTail
 from chaos.recovery import Mark, Way
-from chaos.schedule import EVERYONE, SESSION_TIMEOUT_S, SETTLE_S, Fault
+from chaos.schedule import EVERYONE, PUBLISHER, SESSION_TIMEOUT_S, SETTLE_S, Fault
 from chaos.stack import Stack
 
 #: A delay varies by half of itself.
@@ -131,7 +131,8 @@ class Nemesis:
     async def _trouble(self, number: int, fault: Fault) -> None:
         service = fault.kind.removeprefix("net-")
         everyone = fault.worker == EVERYONE
-        links = list(range(len(self._fleet.members))) if everyone else [fault.worker]
+        member = None if everyone else self._member(fault)
+        links = [i for i, one in enumerate(self._fleet.members.values()) if member in (None, one)]
         mode: Mode = fault.how  # type: ignore[assignment]  # as drawn by the schedule
         trouble = Trouble(
             mode,
@@ -141,8 +142,8 @@ class Nemesis:
             seed=number,
         )
         self._stack.trouble(service, links, trouble)
-        cut_off = service == "kafka" and mode in ("refuse", "half-open") and not everyone
-        life = self._member(fault).life if cut_off else None
+        cut_off = service == "kafka" and mode in ("refuse", "half-open")
+        life = member.life if cut_off and member is not None else None
         if life is not None and fault.for_s > SESSION_TIMEOUT_S:
             await self._mark(number, life, "cut off")
         await self._over(fault)
@@ -167,7 +168,11 @@ class Nemesis:
         await asyncio.sleep(max(self._began + fault.over_s - time.monotonic(), 0))
 
     def _member(self, fault: Fault) -> Member:
-        return self._fleet.members[worker_name(fault.worker)]
+        members = self._fleet.members
+        if fault.worker == PUBLISHER:
+            lives = [life for life in self._fleet.running if self._fleet.publishes(life)]
+            return members[lives[0].worker if lives else worker_name(0)]
+        return members[worker_name(fault.worker)]
 
     async def _mark(self, number: int, life: Life, way: Way) -> None:
         at, held = time.monotonic(), life.last

@@ -26,6 +26,8 @@ ACTED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "clock")
 
 #: Faults that hit what every worker needs, not one of them.
 EVERYONE = -1
+#: Whoever publishes when the fault comes: for schedules written by hand.
+PUBLISHER = -2
 
 #: Of a worker, in seconds: the default of the product.
 SESSION_TIMEOUT_S = 6.0
@@ -65,7 +67,7 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     kind
         What.
     worker
-        Number of the worker that it hits, or EVERYONE.
+        Number of the worker that it hits, or EVERYONE, or PUBLISHER.
     for_s
         How long what is broken stays so: a worker away or paused, a service down, a link troubled, a guest there.
     how
@@ -87,7 +89,8 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.at_s + self.for_s
 
     def __str__(self) -> str:
-        whom = f" worker {self.worker}" if self.worker != EVERYONE else ""
+        whom = f" worker {self.worker}" if self.worker >= 0 else ""
+        whom = " publisher" if self.worker == PUBLISHER else whom
         how = f" {self.how}" if self.how else ""
         amount = f" {self.amount:g}" if self.amount else ""
         return f"{self.at_s:8.2f} s  {self.kind}{whom}{how}{amount}, {self.for_s:.2f} s"

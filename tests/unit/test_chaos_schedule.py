@@ -10,6 +10,7 @@ from chaos.schedule import (
     ACTED,
     EVERYONE,
     KINDS,
+    PUBLISHER,
     SESSION_TIMEOUT_S,
     Fault,
     end_s,
@@ -65,6 +66,11 @@ def test_a_schedule_can_be_written_and_read() -> None:
 
     assert len(text.splitlines()) == len(faults)
     assert read_schedule(text + "\n") == faults
+    assert [str(Fault(1.0, "pause", worker, 8.0))[12:] for worker in (1, EVERYONE, PUBLISHER)] == [
+        "pause worker 1, 8.00 s",
+        "pause, 8.00 s",
+        "pause publisher, 8.00 s",
+    ]
 
 
 def test_a_fault_is_disturbed_by_what_is_not_over() -> None:
