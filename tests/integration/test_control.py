@@ -330,11 +330,12 @@ async def decide_and_trade(lab: Lab, settings: Settings, sender: Sender) -> Work
         await decide(lab, worker, task, "IBM", "include")
         await trade("IBM", "190", 0)
         # A writer that was replaced between appending and knowing it appends again: it says nothing new.
-        for record in await lab.read_topic(settings.ticks_topic, partition=AIG):
-            if b'"override"' in record.value:
-                await sender.send(record.value, partition=AIG)
+        for record in await lab.read_topic(settings.ticks_topic, partition=IBM):
+            if b'"exclude"' in record.value:
+                await sender.send(record.value, partition=IBM)
+        await trade("IBM", "191", 1)
         await trade("AIG", "48", 30)
-        await check(AIG=480_000, IBM=1_900_000)
+        await check(AIG=480_000, IBM=1_910_000)
     assert worker.intake.account.ticks == ticks
     return worker
 
@@ -356,18 +357,19 @@ async def test_overrides_act_on_all_partitions_exactly_once(lab: Lab) -> None:
 
         # From the checkpoints, then from the log alone.
         from_log = replace(settings, checkpoints_topic=f"{settings.checkpoints_topic}-new")
-        for life, before in ((settings, 0), (from_log, account.ticks + 1)):
+        for life, before in ((settings, 0), (from_log, account.ticks + 3)):
             worker = lab.worker(life)
             async with running(worker) as task:
                 await eventually(partial(is_ready, worker), watch=task)
                 await all_in(worker, before, task)
-                assert are_at(await lab.snapshots(life), {"AIG": 480_000, "IBM": 1_900_000})
+                assert are_at(await lab.snapshots(life), {"AIG": 480_000, "IBM": 1_910_000})
                 # That a bound was lifted is remembered, and up to where.
-                ts = NOON + (31 + before) * S
-                await sender.send(tick("AIG", "601" if before else "48", ts), partition=AIG)
-                await all_in(worker, before + 1, task)
+                for i, price in enumerate(("599", "601", "48")):
+                    value = tick("AIG", price, NOON + (31 + before) * S + i)
+                    await sender.send(value, partition=AIG)
+                await all_in(worker, before + 3, task)
             refused = worker.intake.account.refused["out_of_bounds"]
-            assert (worker.intake.account.ticks, refused) == (before + 1, 2 if before else 0)
+            assert (worker.intake.account.ticks, refused) == (before + 3, 3 if before else 1)
     assert await said(lab, settings.control_topic) == listed
 
 

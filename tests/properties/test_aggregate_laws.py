@@ -167,11 +167,11 @@ def crossings(draw: st.DrawFn) -> list[Share]:
     """Draw partials of partitions that all go from one standing to the next, each at its own time."""
     standings = [(COMPOSITION.id, ""), (COMPOSITION.id, SESSIONS[1]), (NEXT.id, SESSIONS[1])]
     at, shares = [0, 0, 0], []
-    for offset in range(draw(st.integers(0, 14))):
+    for offset in range(draw(st.integers(0, 18))):
         p = draw(st.integers(0, 2))
-        at[p] = min(at[p] + draw(st.integers(0, 1)), 2)
+        at[p] = min(at[p] + draw(st.integers(0, 2)), 2)
         rows = draw(st.frozensets(st.sampled_from((p, p + 3)))) | draw(
-            st.sampled_from((frozenset(), frozenset(), frozenset(), frozenset((5,))))
+            st.sampled_from((frozenset(), frozenset((5,))))
         )
         shares.append(Share(p, offset, *standings[at[p]], draw(st.integers(-9, 9)), rows))
     return shares
@@ -179,8 +179,8 @@ def crossings(draw: st.DrawFn) -> list[Share]:
 
 EVENTS = st.one_of(
     st.lists(st.one_of(SHARES, SHARES, SHARES, PARTITIONS, st.just(NEXT)), max_size=14),
-    st.tuples(crossings(), st.lists(st.one_of(PARTITIONS, st.just(NEXT)), max_size=3)).flatmap(
-        lambda both: st.permutations(both[1]).map(lambda extra: _among(both[0], extra))
+    st.tuples(crossings(), st.lists(PARTITIONS, max_size=2)).flatmap(
+        lambda both: st.permutations([*both[1], NEXT]).map(lambda extra: _among(both[0], extra))
     ),
 )
 

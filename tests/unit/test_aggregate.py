@@ -135,6 +135,20 @@ def test_the_last_sum_is_held_until_all_partitions_have_crossed() -> None:
     assert sums.doubts.tolist() == [Doubt.NONE] * 3
 
 
+def test_a_stock_on_two_partitions_is_found_in_the_next_composition_too() -> None:
+    """Its row is another there; as soon as all have crossed, not when the stock is touched again (law 7)."""
+    sums = aggregator()
+    sums.know(SHORTER)
+    for partition in range(2):
+        touched = partial(partition, 1, (3, 20_000)).touched
+        crossed = replace(Partial.zero(SHORTER), offsets={partition: 1}, touched=touched)
+        sums.add(crossed)
+
+    assert sums.composition is SHORTER
+    assert sums.contested.tolist() == [3]
+    assert sums.doubts.tolist() == [Doubt.HELD]
+
+
 def test_a_silent_partition_makes_the_indexes_with_its_stocks_stale() -> None:
     """And those with stocks that were never seen anywhere, which may be there; the level moves on with the others."""
     sums = aggregator()

@@ -136,6 +136,7 @@ def test_an_entry_is_the_published_snapshot_with_what_it_takes_to_compute_it_aga
         "offsets": {"2": 7, "10": 4},
         "code_version": __version__,
     }
+    assert list(fields["offsets"]) == ["2", "10"]
     assert entry.data.startswith(data[:-1])
     assert with_audit(b'{"seq":1}', {}) == (
         b'{"seq":1,"offsets":{},"code_version":"' + __version__.encode() + b'"}'
