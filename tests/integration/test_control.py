@@ -121,14 +121,17 @@ async def live_on(
         return [promoted, await lab.snapshots(settings)]
 
 
-@pytest.mark.parametrize("quiet_days", [1, 20])
+#: Longer than ticks are kept.
+QUIET_DAYS = 20
+
+
 async def test_a_live_log_rolls_where_it_is_overdue(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, quiet_days: int
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Law 5: a worker that starts rolls to the session of the clock; closes become previous closes, counts begin again."""
     zone = daytime()
     settings = lab.settings(partitions=2, regular_hours=all_day(zone))
-    sessions = [session_of(days, zone) for days in (quiet_days + 1, quiet_days, 0)]
+    sessions = [session_of(days, zone) for days in (QUIET_DAYS + 1, QUIET_DAYS, 0)]
     days = [starts for _, starts in sessions]
     async with lab.sender(settings) as sender:
         # Only the ticks' own times are old: a broker would soon drop records that are.
@@ -160,7 +163,7 @@ async def test_a_live_log_rolls_where_it_is_overdue(
     assert are_at(after, {"AIG": 520_000, "IBM": 1_890_000})
     assert (one["priced"], one["up"], one["down"]) == (2, 1, 1)
     assert (one["open"], one["low"]) == (promoted["US1000"]["level"], one["level"])
-    await check_rolls(lab, settings, zone, days_ago=(quiet_days, 0))
+    await check_rolls(lab, settings, zone, days_ago=(QUIET_DAYS, 0))
 
 
 async def check_rolls(

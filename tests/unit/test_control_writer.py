@@ -323,13 +323,13 @@ def test_a_symbol_that_is_let_go_is_not_refused_again_before_the_books_have_hear
 class BusyLogs:
     """Logs in memory, on which something else happens whenever one looks away."""
 
-    def __init__(self, meanwhile: Callable[[], object]) -> None:
+    def __init__(self, meanwhile: Callable[[str, str], object]) -> None:
         self.logs: dict[tuple[str, int], list[bytes | None]] = {}
         self._meanwhile = meanwhile
 
     async def ends(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
         ends = {p: len(self.logs.get((topic, p), ())) for p in partitions}
-        self._meanwhile()
+        self._meanwhile("ends", topic)
         return ends
 
     async def read(
@@ -354,7 +354,7 @@ class BusyLogs:
     ) -> list[int]:
         log = self.logs.setdefault((topic, partition), [])
         log += [value for _, value in records]
-        self._meanwhile()
+        self._meanwhile("append", topic)
         return list(range(len(log) - len(records), len(log)))
 
 
@@ -368,15 +368,15 @@ async def test_what_is_added_between_two_questions_is_learned_once() -> None:
     """An operator's decision may stand in the list by the time it is read, though its end was lower when asked."""
     decisions = [wire.encode(override("A")) for _ in range(3)]
 
-    def decide() -> None:
-        if decisions:
-            logs.logs.setdefault(("control", 0), []).append(decisions.pop())
+    def decide(operation: str, topic: str) -> None:
+        if decisions and operation == "ends" and logs.logs.get((topic, 0)):
+            logs.logs[topic, 0].append(decisions.pop())
 
     logs = BusyLogs(decide)
     aggregator = Aggregator(COMPOSITION, n_partitions=1)
     aggregator.add(partial(0))
     log = control_log(logs, aggregator)
-    for _ in range(4):
+    for _ in range(6):
         await log.step()
 
     # The announcement, three decisions, and the last of them once more with its home.
@@ -391,8 +391,13 @@ async def test_partials_that_come_while_records_are_appended_disturb_nothing() -
     aggregator = Aggregator(COMPOSITION, n_partitions=3)
     aggregator.add(partial(0))
     aggregator.add(partial(1))
-    log = control_log(BusyLogs(lambda: aggregator.add(partial(2))), aggregator)
-    await log.step()
-    await log.step()
+
+    def hear(operation: str, topic: str) -> None:
+        if (operation, topic) == ("append", "ticks"):
+            aggregator.add(partial(2))
+
+    log = control_log(BusyLogs(hear), aggregator)
+    for _ in range(2):
+        await log.step()
 
     assert sorted(aggregator.partials) == [0, 1, 2]
