@@ -153,8 +153,8 @@ class KafkaLog:
             return found
         async with reaching(self._url, within_s=READ_WITHIN_S):
             consumer = self._consumer()
-            await consumer.start()
             try:
+                await consumer.start()
                 consumer.assign(wanted)
                 ends = await consumer.end_offsets(wanted)
                 firsts = await consumer.beginning_offsets(wanted)
