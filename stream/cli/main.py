@@ -24,6 +24,7 @@ COMMANDS = (
     "verify",
     "export",
     "override",
+    "sessions",
     "check",
     "config",
     "bench",
