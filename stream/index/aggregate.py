@@ -161,7 +161,7 @@ class Aggregator:
 
     def _find_contested(self) -> None:
         same = [x for x in self._by_partition.values() if x.composition == self.composition.id]
-        self.contested = overlap(same, n_rows=len(self.composition.universe))
+        self.contested = overlap(same, n_rows=len(self.composition.symbols))
         self._doubts = None
 
     def _find_doubts(self) -> NDArray[np.uint8]:
@@ -175,11 +175,11 @@ class Aggregator:
 
     def _rows_unheard_of(self) -> NDArray[np.int64]:
         """Find the stocks of silent partitions, and those that have not been seen anywhere, since they may be there."""
-        heard = np.zeros((len(self.composition.universe) + 7) // 8, np.uint8)
+        heard = np.zeros((len(self.composition.symbols) + 7) // 8, np.uint8)
         for partition, partial in self._by_partition.items():
             if partition not in self.silent and partial.composition == self.composition.id:
                 heard |= partial.touched
-        n_rows = len(self.composition.universe)
+        n_rows = len(self.composition.symbols)
         return np.flatnonzero(np.unpackbits(heard, count=n_rows) == 0)
 
     def _indexes_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:

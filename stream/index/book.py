@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,63 +19,46 @@ from stream.index.control import (
     Override,
     Roll,
 )
+from stream.index.facts import FACTS, N_FACTS, WEIGHTED, facts_of
+from stream.index.layer import Layer, Terms, no_details
 from stream.index.partial import (
-    CLOSE,
     DOWN,
+    FUTURES_CLOSE,
+    FUTURES_CLOSE_TS,
+    FUTURES_HALTED,
+    FUTURES_PRICE,
+    FUTURES_TS,
     N_COLUMNS,
     NO_EVENT,
-    PRICED,
-    PRICED_REFERENCE,
+    STALE,
     UP,
     VALUE,
     Origin,
     Partial,
+    no_futures,
 )
-from stream.index.ticks import REGULAR_HOURS_CONDITIONS, Kind, Ticks, Verdict
+from stream.index.price_rules import PriceRules
+from stream.index.prints import Prints
+from stream.index.staleness import Staleness
+from stream.index.ticks import (
+    EXTENDED_HOURS_CONDITIONS,
+    OFFICIAL_CONDITIONS,
+    REGULAR_HOURS_CONDITIONS,
+    Condition,
+    Kind,
+    Ticks,
+    Verdict,
+)
 from stream.index.units import INT64_LIMIT
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 
 #: A tick this far ahead of its Kafka record is the work of a bad clock (law 3).
 FUTURE_TOLERANCE_NS = 2_000_000_000
 
-_NOT_ELIGIBLE = np.uint16(~REGULAR_HOURS_CONDITIONS & 0xFFFF)
+#: Sessions whose official prices wait to be written down, at most.
+MOST_PAST = 64
 
 _Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Prints:
-    """The newest good print of every instrument.
-
-    Attributes
-    ----------
-    price
-        int64, shape (n_rows,): 1/10000 dollar; the reference price where there is none.
-    ts, seq
-        int64 and uint64, shape (n_rows,): its event time, or NO_EVENT, and the highest tape number seen at that time.
-    """
-
-    price: NDArray[np.int64]
-    ts: NDArray[np.int64]
-    seq: NDArray[np.uint64]
-
-    @classmethod
-    def none(cls, composition: Composition) -> Prints:
-        """Begin with the reference prices."""
-        n_rows = len(composition.universe)
-        return cls(
-            composition.reference_price.copy(),
-            np.full(n_rows, NO_EVENT, np.int64),
-            np.zeros(n_rows, np.uint64),
-        )
-
-    def at(self, rows: _Rows) -> Prints:
-        """Give a copy of some rows."""
-        return Prints(self.price[rows], self.ts[rows], self.seq[rows])
-
-    def put(self, rows: _Rows, prints: Prints) -> None:
-        """Set some rows."""
-        self.price[rows], self.ts[rows], self.seq[rows] = prints.price, prints.ts, prints.seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +73,9 @@ class BookState:
         Of the session.
     partition, offset, control, origin
         As the book's own.
-    rows, prints, close
-        Instruments that differ from their reference, their newest prints and previous closes.
-    next_rows, next_prints
+    rows, prints, details, kept, close
+        Instruments that differ from their reference; their newest prints, details, kept prints and previous closes.
+    next_rows, next_prints, next_details, next_kept
         Instruments with prints of a later session, and these.
     excluded, refused
         Rows that operators have excluded, and that stand on two partitions.
@@ -108,9 +93,13 @@ class BookState:
     origin: Origin
     rows: _Rows
     prints: Prints
+    details: NDArray[np.void]
+    kept: NDArray[np.void]
     close: NDArray[np.int64]
     next_rows: _Rows
     next_prints: Prints
+    next_details: NDArray[np.void]
+    next_kept: NDArray[np.void]
     excluded: _Rows
     refused: _Rows
     bound_rows: _Rows
@@ -124,17 +113,17 @@ class Book:
     ----------
     composition
         Constituents in force.
-    hours
-        When prints set the last price.
+    calendar
+        When prints set the last price, and when the extended one.
+    rules
+        For bad prices; None believes every print.
     partition
         Number of the tick partition whose log this book follows.
 
     Attributes
     ----------
-    prints
-        Newest good prints.
-    close
-        int64, shape (n_rows,): price at the last roll, 1/10000 dollar; the reference price before the first.
+    layer
+        Prices of the session in force.
     offset
         Offset of the next record of the log.
     origin
@@ -143,6 +132,10 @@ class Book:
         Trade date as the log's last roll named it; empty before the first.
     control
         Number of the last control record that was obeyed.
+    confirmed
+        Suspects that another print has confirmed.
+    past
+        Sessions that are over, and their official prices: for whoever writes them down, who takes them away; bounded.
 
     Notes
     -----
@@ -151,63 +144,79 @@ class Book:
     """
 
     __slots__ = (
+        "_calendar",
         "_columns",
         "_ends_ns",
         "_event_ns",
         "_excluded",
-        "_highest",
-        "_hours",
+        "_facts",
         "_later",
-        "_marked",
+        "_reference",
         "_refused",
+        "_rules",
         "_seen",
+        "_staleness",
         "_starts_ns",
+        "_terms",
         "_touched",
-        "_valued_price",
-        "_valued_ts",
-        "close",
         "composition",
+        "confirmed",
         "control",
+        "layer",
         "offset",
         "origin",
         "partition",
-        "prints",
+        "past",
         "session",
     )
 
-    def __init__(self, composition: Composition, *, hours: RegularHours, partition: int) -> None:
+    def __init__(
+        self,
+        composition: Composition,
+        *,
+        calendar: Calendar,
+        rules: PriceRules | None = None,
+        partition: int,
+    ) -> None:
         self.partition = partition
         self.offset = 0
         self.control = UNNUMBERED
         self.origin = Origin.LIVE
         self.session = ""
+        self.confirmed = 0
+        self.past: deque[tuple[str, NDArray[np.void]]] = deque(maxlen=MOST_PAST)
         self._starts_ns, self._ends_ns = 0, INT64_LIMIT - 1
-        self._hours = hours
+        self._calendar = calendar
+        self._rules = rules or PriceRules.none()
         self._open(composition)
 
     def _open(self, composition: Composition) -> None:
         """Begin with nothing but reference prices."""
-        n_rows = len(composition.universe)
         self.composition = composition
-        self.prints = Prints.none(composition)
-        self.close = composition.reference_price.copy()
-        # Prints of a later session than the one in force; made when the first one comes.
-        self._later: Prints | None = None
-        self._highest = composition.highest_price
+        self._terms = Terms(composition, self._calendar, self._rules)
+        self._staleness = Staleness(composition, self._calendar)
+        self.layer = Layer(self._terms, starts_ns=self._starts_ns)
+        self._reference = self.layer.prints.price.copy()
+        # Prices of a later session than the one in force; made when the first one comes.
+        self._later: Layer | None = None
         self._excluded: NDArray[np.bool_] | None = None
         self._refused: NDArray[np.bool_] | None = None
-        self._marked = np.zeros(n_rows, bool)
         self._sum_up()
 
     @property
     def price(self) -> NDArray[np.int64]:
-        """Last good prices, int64, shape (n_rows,): 1/10000 dollar."""
-        return self.prints.price
+        """Last good prices of regular hours, int64, shape (n_rows,): 1/10000 dollar."""
+        return self.layer.prints.price
 
     @property
     def ts(self) -> NDArray[np.int64]:
-        """Event times of the newest good prints, int64, shape (n_rows,): ns since 1970 UTC, or NO_EVENT."""
-        return self.prints.ts
+        """Event times of the newest good prints of regular hours, int64, shape (n_rows,): ns since 1970 UTC, or NO_EVENT."""
+        return self.layer.prints.ts
+
+    @property
+    def close(self) -> NDArray[np.int64]:
+        """Previous closes, int64, shape (n_rows,): 1/10000 dollar; the reference price before the first."""
+        return self.layer.close
 
     def apply(self, ticks: Ticks) -> NDArray[np.uint8]:
         """Apply a batch of ticks in the order of the log.
@@ -227,14 +236,16 @@ class Book:
         O(n) for ticks in order of time, O(n log n) where ticks of one symbol are out of order.
         """
         if self._all_pass(ticks):
-            return self._settle(ticks)
+            return self.layer.take_plain(ticks)
         verdict = self._screen(ticks)
         good = verdict == Verdict.APPLIED
         later = good & (ticks.ts >= self._ends_ns)
         if later.any():
-            verdict[later] = self._settle_later(ticks.take(later))
+            verdict[later] = self._take_later(ticks.take(later))
             good &= ~later
-        verdict[good] = self._settle(ticks.take(good))
+        if good.any():
+            verdict[good] = self.layer.take(ticks if good.all() else ticks.take(good))
+            self._note_layer()
         return verdict
 
     def obey(self, control: Control, *, composition: Composition | None = None) -> bool:
@@ -285,16 +296,34 @@ class Book:
         O(marked rows and their memberships + n_indexes).
         """
         self._value_marked()
+        newest_ts = self.layer.newest_ts
+        clock_ns = int(newest_ts.max(initial=NO_EVENT))
+        columns = self._columns.copy()
+        columns[STALE] = self._staleness.count(self.ts, clock_ns)
         return Partial(
             composition=self.composition.id,
             session=self.session,
             offsets={self.partition: self.offset},
             control=self.control,
             origin=self.origin,
-            columns=self._columns.copy(),
+            columns=columns,
             event_ns=self._event_ns.copy(),
+            oldest_ns=self._staleness.oldest(newest_ts, self._starts_ns),
+            clock_ns=clock_ns,
+            futures=self._futures(),
             touched=self._touched,
         )
+
+    def _futures(self) -> NDArray[np.int64]:
+        contracts = slice(len(self.composition.universe), None)
+        details, ts = self.layer.details[contracts], self.ts[contracts]
+        futures = no_futures(len(ts))
+        futures[FUTURES_PRICE] = np.where(ts != NO_EVENT, self.price[contracts], 0)
+        futures[FUTURES_TS] = ts
+        futures[FUTURES_CLOSE] = details["official"]
+        futures[FUTURES_CLOSE_TS] = details["official_ts"]
+        futures[FUTURES_HALTED] = details["halted"]
+        return futures
 
     def rows_newer_than(self, ts: NDArray[np.int64] | None) -> _Rows:
         """Find the rows whose newest print is not that of an earlier copy of `ts`.
@@ -313,7 +342,10 @@ class Book:
         -----
         O(all memberships).
         """
-        return Book.restore(self.state(), self.composition, hours=self._hours).partial()
+        fresh = Book.restore(
+            self.state(), self.composition, calendar=self._calendar, rules=self._rules
+        )
+        return fresh.partial()
 
     def state(self) -> BookState:
         """Give all that the book knows, as it stands at its offset.
@@ -322,10 +354,15 @@ class Book:
         -----
         A copy, of the rows that differ from the composition alone.
         """
-        rows = np.flatnonzero((self.ts != NO_EVENT) | (self.close != self._reference))
-        later = self._later or Prints.none(self.composition)
-        next_rows = np.flatnonzero(later.ts != NO_EVENT)
-        bound_rows = np.flatnonzero(self._highest != self.composition.highest_price)
+        layer, later = self.layer, self._later
+        rows = np.flatnonzero(
+            (layer.prints.ts != NO_EVENT)
+            | (layer.close != self._reference)
+            | (layer.details != no_details(1))
+        )
+        next_rows = np.zeros(0, np.int64) if later is None else np.flatnonzero(later.changed)
+        later = later or layer
+        bound_rows = np.flatnonzero(layer.highest != self._terms.highest_price)
         return BookState(
             composition=self.composition.id,
             session=self.session,
@@ -336,18 +373,29 @@ class Book:
             control=self.control,
             origin=self.origin,
             rows=rows,
-            prints=self.prints.at(rows),
-            close=self.close[rows],
+            prints=layer.prints.at(rows),
+            details=layer.details[rows],
+            kept=layer.kept.of_rows()[rows],
+            close=layer.close[rows],
             next_rows=next_rows,
-            next_prints=later.at(next_rows),
+            next_prints=later.prints.at(next_rows),
+            next_details=later.details[next_rows],
+            next_kept=later.kept.of_rows()[next_rows],
             excluded=_rows_of(self._excluded),
             refused=_rows_of(self._refused),
             bound_rows=bound_rows,
-            bounds=self._highest[bound_rows],
+            bounds=layer.highest[bound_rows],
         )
 
     @classmethod
-    def restore(cls, state: BookState, composition: Composition, *, hours: RegularHours) -> Book:
+    def restore(
+        cls,
+        state: BookState,
+        composition: Composition,
+        *,
+        calendar: Calendar,
+        rules: PriceRules | None = None,
+    ) -> Book:
         """Open a book as it stood; what follows in the log changes it as it would have changed the other.
 
         Parameters
@@ -356,8 +404,8 @@ class Book:
             Of a book of this composition.
         composition
             The one that the state names.
-        hours
-            When prints set the last price.
+        calendar, rules
+            As the other had them.
 
         Raises
         ------
@@ -366,28 +414,26 @@ class Book:
         """
         if state.composition != composition.id:
             raise ValueError(f"state of {state.composition}, composition {composition.id}")
-        book = cls(composition, hours=hours, partition=state.partition)
+        book = cls(composition, calendar=calendar, rules=rules, partition=state.partition)
         book.offset, book.control, book.origin = state.offset, state.control, state.origin
         book.session = state.session
         book._starts_ns, book._ends_ns = state.starts_ns, state.ends_ns
-        book.prints.put(state.rows, state.prints)
-        book.close[state.rows] = state.close
-        if len(state.next_rows):
-            book._later = Prints.none(composition)
-            book._later.put(state.next_rows, state.next_prints)
+        layer = book.layer
+        layer.starts_ns = state.starts_ns
         if len(state.bound_rows):
-            book._highest = composition.highest_price.copy()
-            book._highest[state.bound_rows] = state.bounds
+            layer.highest = layer.highest.copy()
+            layer.highest[state.bound_rows] = state.bounds
+        layer.put(state.rows, state.prints, state.details, state.kept)
+        layer.close[state.rows] = state.close
+        if len(state.next_rows):
+            book._later = book._layer_of_later()
+            book._later.put(state.next_rows, state.next_prints, state.next_details, state.next_kept)
         if len(state.excluded):
             book._exclude(state.excluded, excluded=True)
         if len(state.refused):
             book.refuse(state.refused)
         book._sum_up()
         return book
-
-    @property
-    def _reference(self) -> NDArray[np.int64]:
-        return self.composition.reference_price
 
     # ---- control records -------------------------------------------------------------------------
 
@@ -399,6 +445,7 @@ class Book:
         # The new feed's sessions may lie before those of the old one.
         self.session = ""
         self._starts_ns, self._ends_ns = 0, INT64_LIMIT - 1
+        self.layer.starts_ns = 0
         self._promote(before_ns=self._ends_ns)
         self._sum_up()
         return True
@@ -406,29 +453,35 @@ class Book:
     def _roll(self, roll: Roll) -> bool:
         if roll.session <= self.session:
             return False
-        first = not self.session
+        first, before = not self.session, self.session
         # Prints of a session that the log has left out are last prices of the time before this one.
         self._promote(before_ns=roll.starts_ns)
         self.session, self._starts_ns, self._ends_ns = roll.session, roll.starts_ns, roll.ends_ns
         # Where no session was in force, prints of the one that begins may stand in the book already.
         over = self.ts < roll.starts_ns if first else np.ones(len(self.ts), bool)
-        self.close = np.where(over, self.price, self.close)
+        if self.layer.has_official_prices:
+            self.past.append((before, self.layer.official_prices))
+        self.layer.roll(roll.starts_ns, over)
         self._promote(before_ns=roll.ends_ns)
+        if self._later is not None:
+            self._later.starts_ns = roll.ends_ns
         self._sum_up()
         return True
 
     def _promote(self, *, before_ns: int) -> None:
         """Let prints that waited set last prices, but where an operator has excluded the symbol or set a newer price."""
-        if self._later is None:
+        later = self._later
+        if later is None:
             return
-        due = (self._later.ts != NO_EVENT) & (self._later.ts < before_ns)
-        good = due & (self._later.ts > self.ts)
+        due = later.changed & (later.heard_ts < before_ns)
+        good = due.copy()
         if self._excluded is not None:
             good &= ~self._excluded
-        rows = np.flatnonzero(good)
-        self.prints.put(rows, self._later.at(rows))
-        over = np.flatnonzero(due)
-        self._later.put(over, Prints.none(self.composition).at(over))
+        self.layer.merge(later, np.flatnonzero(good))
+        self.layer.forget_calm()
+        later.forget(np.flatnonzero(due))
+        if not later.changed.any():
+            self._later = None
 
     def _compose(self, composition: Composition | None) -> bool:
         """Go over to another composition; last prices go along, unless the reference says that their basis changed.
@@ -437,31 +490,33 @@ class Book:
         """
         if composition is None or composition.id == self.composition.id:
             return False
-        old, prints, close, later = self.composition, self.prints, self.close, self._later
-        highest = self._highest
+        old, layer, later = self.composition, self.layer, self._later
         excluded, refused = _rows_of(self._excluded), _rows_of(self._refused)
         pairs = [
             (row, composition.row_of[symbol])
-            for row, symbol in enumerate(old.universe.symbols)
+            for row, symbol in enumerate(old.symbols)
             if symbol in composition.row_of
         ]
         source = np.array([row for row, _ in pairs], np.int64)
         target = np.array([row for _, row in pairs], np.int64)
+        reference = self._reference
         self._open(composition)
-        self.prints.ts[target], self.prints.seq[target] = prints.ts[source], prints.seq[source]
-        same = old.reference_price[source] == composition.reference_price[target]
-        for row, price in zip(target[same].tolist(), highest[source[same]].tolist(), strict=True):
+        new = self.layer
+        same = reference[source] == self._reference[target]
+        for row, price in zip(
+            target[same].tolist(), layer.highest[source[same]].tolist(), strict=True
+        ):
             self._lift(row, price)
-        bound = self._highest[target]
-        kept = (same | (prints.ts[source] >= self._starts_ns)) & (prints.price[source] <= bound)
-        self.prints.price[target[kept]] = prints.price[source[kept]]
-        kept = same & (close[source] <= bound)
-        self.close[target[kept]] = close[source[kept]]
+        bound = new.highest[target]
+        new.carry(layer, source, target, same, bound)
+        stays = same & (layer.close[source] <= bound)
+        new.close[target[stays]] = layer.close[source[stays]]
         moved = dict(pairs)
         if later is not None:
-            self._later = Prints.none(composition)
-            waiting = (later.ts[source] != NO_EVENT) & (later.price[source] <= bound)
-            self._later.put(target[waiting], later.at(source[waiting]))
+            self._later = self._layer_of_later()
+            at = later.changed[source] & (later.prints.price[source] <= bound)
+            self._later.carry(later, source[at], target[at], same[at], bound[at])
+            self._later.changed[target[at]] = True
         if len(excluded):
             self._exclude(_through(excluded, moved), excluded=True)
         if len(refused):
@@ -485,18 +540,12 @@ class Book:
 
     def _set_price(self, row: int, override: Override) -> bool:
         here = override.home == self.partition
-        good = override.price <= self._highest[row] and override.ts >= self.ts[row]
-        if not here or not good:
-            return False
-        if override.ts > self.ts[row]:
-            self.prints.ts[row], self.prints.seq[row] = override.ts, 0
-        self.prints.price[row] = override.price
-        self._marked[row] = True
-        return True
+        return here and self.layer.set_price(row, override.price, override.ts)
 
     def _lift(self, row: int, price: int) -> bool:
         """Lift a bound as far as no sum of any index can overflow (law 1)."""
-        if price <= self._highest[row]:
+        highest = self.layer.highest
+        if price <= highest[row]:
             return False
         memberships = self.composition.memberships
         first, last = memberships.start[row], memberships.start[row + 1]
@@ -508,15 +557,15 @@ class Book:
             members = self.composition.indexes[index]
             bound = sum(
                 s * h
-                for s, h in zip(
-                    members.shares.tolist(), self._highest[members.row].tolist(), strict=True
-                )
+                for s, h in zip(members.shares.tolist(), highest[members.row].tolist(), strict=True)
             )
-            if bound + shares * (price - int(self._highest[row])) >= INT64_LIMIT:
+            if bound + shares * (price - int(highest[row])) >= INT64_LIMIT:
                 return False
-        if self._highest is self.composition.highest_price:
-            self._highest = self._highest.copy()
-        self._highest[row] = price
+        highest = highest.copy()
+        highest[row] = price
+        self.layer.highest = highest
+        if self._later is not None:
+            self._later.highest = highest
         return True
 
     def _exclude(self, rows: _Rows, *, excluded: bool) -> None:
@@ -534,10 +583,9 @@ class Book:
         if not self._refused.any():
             self._refused = None
         if home != self.partition:
-            nothing = Prints.none(self.composition).at(np.array([row]))
-            for prints in (self.prints, self._later):
-                if prints is not None:
-                    prints.put(np.array([row]), nothing)
+            for layer in (self.layer, self._later):
+                if layer is not None:
+                    layer.forget(np.array([row]))
             self.close[row] = self._reference[row]
             self._sum_up()
 
@@ -548,15 +596,12 @@ class Book:
         if len(ticks) == 0 or self._refused is not None or self._excluded is not None:
             return False
         # An unknown row, -1, looks up some other instrument here; it is doubtful all the same.
-        doubtful = ticks.price > self._highest[ticks.row]
-        doubtful |= ticks.row < 0
-        doubtful |= ticks.kind != Kind.TRADE
-        doubtful |= (ticks.cond & _NOT_ELIGIBLE) != 0
+        doubtful = ticks.row < 0
         doubtful |= ticks.ts > ticks.recorded + FUTURE_TOLERANCE_NS
-        if np.count_nonzero(doubtful):
+        if np.count_nonzero(doubtful) or not self.layer.all_plain(ticks):
             return False
         first, last = int(np.minimum.reduce(ticks.ts)), int(np.maximum.reduce(ticks.ts))
-        return last < self._ends_ns and self._hours.covers(first, last)
+        return last < self._ends_ns and self._calendar.covers(first, last)
 
     def _screen(self, ticks: Ticks) -> NDArray[np.uint8]:
         """Judge each tick by itself; where several reasons apply, the first of `Verdict` counts."""
@@ -565,17 +610,11 @@ class Book:
             return verdict
         known = ticks.row >= 0
         row = ticks.row if known.all() else np.where(known, ticks.row, 0)
+        kind = ticks.kind
         # Written from the last reason to the first, so that the first one stays.
-        verdict[ticks.price > self._highest[row]] = Verdict.OUT_OF_BOUNDS
-        if ticks.kind.any():
-            verdict[(ticks.kind == Kind.CANCEL) | (ticks.kind == Kind.CORRECTION)] = (
-                Verdict.UNMATCHED
-            )
-            verdict[ticks.kind > Kind.CORRECTION] = Verdict.INELIGIBLE
-        trade = ticks.kind == Kind.TRADE
-        ineligible = (ticks.cond & _NOT_ELIGIBLE) != 0
-        ineligible |= ~self._hours.contains(ticks.ts)
-        verdict[ineligible & trade] = Verdict.INELIGIBLE
+        priced = (kind != Kind.CANCEL) & (kind != Kind.HALT) & (kind != Kind.RESUME)
+        verdict[priced & (ticks.price > self.layer.highest[row])] = Verdict.OUT_OF_BOUNDS
+        verdict[self._ineligible(ticks, row)] = Verdict.INELIGIBLE
         if self._excluded is not None:
             verdict[known & self._excluded[row]] = Verdict.INELIGIBLE
         verdict[ticks.ts > ticks.recorded + FUTURE_TOLERANCE_NS] = Verdict.FUTURE
@@ -585,120 +624,111 @@ class Book:
             verdict[known & self._refused[row]] = Verdict.WRONG_PARTITION
         return verdict
 
-    def _settle(self, ticks: Ticks) -> NDArray[np.uint8]:
-        """Apply good ticks of the session in force, or of an earlier one, and mark their rows."""
-        verdict, row = _newest_win(self.prints, ticks)
-        self._marked[row] = True
-        return verdict
+    def _ineligible(self, ticks: Ticks, row: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Find trades whose conditions set no price in the hours they were made in, and what is no price at all."""
+        extended = EXTENDED_HOURS_CONDITIONS | (Condition.ODD_LOT if self._rules.odd_lots else 0)
+        always = OFFICIAL_CONDITIONS & ~(Condition.OPENING | Condition.CLOSING)
+        in_hours = np.uint16(~(REGULAR_HOURS_CONDITIONS | always) & 0xFFFF)
+        out_of_hours = np.uint16(~(extended | always) & 0xFFFF)
+        wrong = (ticks.cond & in_hours) != 0
+        if np.count_nonzero(wrong):
+            # For contracts every hour is as a regular one.
+            outside = ~self._calendar.contains(ticks.ts) & (row < len(self.composition.universe))
+            wrong &= ~outside
+            wrong |= outside & ((ticks.cond & out_of_hours) != 0)
+        ineligible: NDArray[np.bool_] = wrong & (ticks.kind == Kind.TRADE)
+        ineligible |= ticks.kind == Kind.QUOTE_MID
+        return ineligible
 
-    def _settle_later(self, ticks: Ticks) -> NDArray[np.uint8]:
+    def _take_later(self, ticks: Ticks) -> NDArray[np.uint8]:
         """Keep good ticks of a later session until the log rolls to it (law 5)."""
         if self._later is None:
-            self._later = Prints.none(self.composition)
-        return _newest_win(self._later, ticks)[0]
+            self._later = self._layer_of_later()
+        verdict = self._later.take(ticks)
+        self._later.changed |= self._later.moved
+        self._count_confirmed(self._later)
+        return verdict
+
+    def _layer_of_later(self) -> Layer:
+        later = Layer(self._terms, starts_ns=self._ends_ns)
+        later.highest = self.layer.highest
+        return later
+
+    def _note_layer(self) -> None:
+        """Take over what single ticks have told beyond prices."""
+        layer = self.layer
+        self._count_confirmed(layer)
+        if layer.regressed:
+            layer.regressed = False
+            self._sum_up()
+
+    def _count_confirmed(self, layer: Layer) -> None:
+        self.confirmed += layer.confirmed
+        layer.confirmed = 0
 
     # ---- running integers ------------------------------------------------------------------------
 
     def _sum_up(self) -> None:
         """Make the running integers from nothing."""
-        n_indexes = len(self.composition.indexes)
+        n_indexes, n_rows = len(self.composition.indexes), len(self._reference)
         self._columns = np.zeros((N_COLUMNS, n_indexes), np.int64)
         self._event_ns = np.full(n_indexes, NO_EVENT, np.int64)
-        # They stand for these prices; rows that have moved since are marked.
-        self._valued_price = self._reference.copy()
-        self._valued_ts = np.full(len(self._reference), NO_EVENT, np.int64)
-        self._seen = np.zeros(len(self._reference), bool)
+        # They stand for these facts; rows that have changed since are marked.
+        self._facts = np.zeros((N_FACTS, n_rows), np.int64)
+        self._seen = np.zeros(n_rows, bool)
         self._touched = np.packbits(self._seen)
-        self._add_closes()
-        self._marked = (self.ts != NO_EVENT) | (self.price != self._reference)
+        self.layer.changed[:] = True
         self._value_marked()
-
-    def _add_closes(self) -> None:
-        rows = np.flatnonzero(self.close != self._reference)
-        memberships = self.composition.memberships
-        membership, nth = memberships.of_rows(rows)
-        gain = self.close[rows] - self._reference[rows]
-        np.add.at(
-            self._columns[CLOSE],
-            memberships.index[membership],
-            gain[nth] * memberships.shares[membership],
-        )
 
     def _value_marked(self) -> None:
         """Bring the running integers up to the book's prices."""
-        rows = np.flatnonzero(self._marked)
-        if len(rows) == 0:
-            return
-        self._marked[rows] = False
-        memberships = self.composition.memberships
-        membership, nth = memberships.of_rows(rows)
-        index = memberships.index[membership]
-        gain = self.price[rows] - self._valued_price[rows]
-        np.add.at(self._columns[VALUE], index, gain[nth] * memberships.shares[membership])
-        np.maximum.at(self._event_ns, index, self.ts[rows][nth])
-        self._count(rows, index, membership, nth)
-        self._valued_price[rows] = self.price[rows]
-        self._valued_ts[rows] = self.ts[rows]
+        layer = self.layer
+        # A row whose primary exchange has not opened has more facts that follow its price.
+        layer.changed |= layer.moved & layer.awaiting
+        moved = np.flatnonzero(layer.moved & ~layer.changed)
+        changed = np.flatnonzero(layer.changed)
+        layer.moved[:] = False
+        layer.changed[:] = False
+        if len(moved):
+            self._value_moved(moved)
+        if len(changed):
+            self._value_changed(changed)
 
-    def _count(
-        self,
-        rows: _Rows,
-        index: NDArray[np.int64],
-        membership: NDArray[np.int64],
-        nth: NDArray[np.int64],
-    ) -> None:
-        """Count who has a price of this session, and on which side of the previous close."""
-        close = self.close[rows]
-        priced = self.ts[rows] >= self._starts_ns
-        was_priced = self._valued_ts[rows] >= self._starts_ns
-        now = np.sign(self.price[rows] - close) * priced
-        before = np.sign(self._valued_price[rows] - close) * was_priced
-        if np.count_nonzero(now != before):
-            rose = (now > 0).astype(np.int64) - (before > 0)
-            fell = (now < 0).astype(np.int64) - (before < 0)
-            np.add.at(self._columns[UP], index, rose[nth])
-            np.add.at(self._columns[DOWN], index, fell[nth])
-        first = priced & ~was_priced
-        if np.count_nonzero(first):
-            of_first = first[nth]
-            np.add.at(self._columns[PRICED], index, of_first.astype(np.int64))
-            reference_value = self.composition.memberships.reference[membership]
-            np.add.at(self._columns[PRICED_REFERENCE], index[of_first], reference_value[of_first])
-        if not np.all(self._seen[rows]):
-            self._seen[rows] = self.ts[rows] != NO_EVENT
+    def _value_moved(self, rows: _Rows) -> None:
+        """Take prices that have moved, of rows that had a price of the session before."""
+        price, close = self.price[rows], self.close[rows]
+        move = np.sign(price - close)
+        facts = (
+            (VALUE, price - self._reference[rows]),
+            (UP, (move > 0).astype(np.int64)),
+            (DOWN, (move < 0).astype(np.int64)),
+        )
+        self._add(rows, facts)
+
+    def _value_changed(self, rows: _Rows) -> None:
+        facts = facts_of(self.layer, rows, self._reference)
+        self._add(rows, zip(FACTS, facts, strict=True))
+        newly = ~self._seen[rows] & (self.layer.newest_ts[rows] != NO_EVENT)
+        if newly.any():
+            self._seen[rows[newly]] = True
             self._touched = np.packbits(self._seen)
 
+    def _add(self, rows: _Rows, facts: Iterable[tuple[int, NDArray[np.int64]]]) -> None:
+        """Add to the columns what facts are more than they were."""
+        memberships = self.composition.memberships
+        membership, nth = memberships.of_rows(rows)
+        index, shares = memberships.index[membership], memberships.shares[membership]
+        for column, fact in facts:
+            gain = fact - self._facts[_PLACE[column], rows]
+            if np.count_nonzero(gain):
+                self._facts[_PLACE[column], rows] = fact
+                weight = gain[nth] * shares if column in WEIGHTED else gain[nth]
+                np.add.at(self._columns[column], index, weight)
+        np.maximum.at(self._event_ns, index, self.layer.newest_ts[rows][nth])
 
-def _newest_win(prints: Prints, ticks: Ticks) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Take the newest of each symbol; refuse what is older than its symbol's newest (law 3).
 
-    Returns
-    -------
-    verdict : uint8 array, shape (n,)
-    row : int32 array, shape (m,)
-        The rows that were set.
-    """
-    verdict = np.zeros(len(ticks), np.uint8)
-    if len(ticks) == 0:
-        return verdict, ticks.row
-    newest_ts, newest_seq = prints.ts[ticks.row], prints.seq[ticks.row]
-    if not _in_order(ticks.ts, ticks.seq):
-        newest_ts, newest_seq = _newest_before(ticks, newest_ts, newest_seq)
-    tie = ticks.ts == newest_ts
-    late = (ticks.ts < newest_ts) | (tie & (ticks.seq != 0) & (ticks.seq <= newest_seq))
-    # A tick without a number leaves the highest number of its instant in force.
-    seq = np.where(tie & (ticks.seq == 0), newest_seq, ticks.seq)
-    row, price, ts = ticks.row, ticks.price, ticks.ts
-    if np.count_nonzero(late):
-        verdict[late] = Verdict.OLDER
-        verdict[late & tie & (ticks.seq == newest_seq)] = Verdict.DUPLICATE
-        good = ~late
-        row, price, ts, seq = row[good], price[good], ts[good], seq[good]
-    # Where a row comes several times, numpy assigns the last value: the newest of the log.
-    prints.price[row] = price
-    prints.ts[row] = ts
-    prints.seq[row] = seq
-    return verdict, row
+#: Where a column's facts stand.
+_PLACE = {column: place for place, column in enumerate(FACTS)}
 
 
 def _rows_of(flags: NDArray[np.bool_] | None) -> _Rows:
@@ -707,41 +737,3 @@ def _rows_of(flags: NDArray[np.bool_] | None) -> _Rows:
 
 def _through(rows: _Rows, moved: dict[int, int]) -> _Rows:
     return np.array([moved[row] for row in rows.tolist() if row in moved], np.int64)
-
-
-def _in_order(ts: NDArray[np.int64], seq: NDArray[np.uint64]) -> bool:
-    """Tell whether no tick can be older than one before it, whatever their symbols.
-
-    The common case: one feed writes a partition in order of time, and numbers all of its ticks or none.
-    """
-    if np.count_nonzero(ts[1:] < ts[:-1]):
-        return False
-    return not np.count_nonzero(seq) or not np.count_nonzero(seq[1:] <= seq[:-1])
-
-
-def _newest_before(
-    ticks: Ticks, ts: NDArray[np.int64], seq: NDArray[np.uint64]
-) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Find, for each tick, the newest (ts, seq) of its symbol before it: in the book, or earlier in the batch.
-
-    Ranks by (row, ts, seq) grow from row to row, so that one running maximum over the ticks sorted by row never reaches
-    from one symbol into the next.
-    """
-    n = len(ticks)
-    rank = np.empty(n, np.int64)
-    rank[np.lexsort((ticks.seq, ticks.ts, ticks.row))] = np.arange(n)
-    # 16-bit keys are sorted by radix, several times faster than wider ones.
-    by_row = np.argsort(ticks.row.astype(np.uint16), kind="stable")
-    holder_of_rank = np.empty(n, np.int64)
-    holder_of_rank[rank] = np.arange(n)
-    highest = np.maximum.accumulate(rank[by_row])
-    before = by_row[1:]
-    same_row = ticks.row[before] == ticks.row[by_row[:-1]]
-    before, holder = before[same_row], holder_of_rank[highest[:-1][same_row]]
-    ts, seq = ts.copy(), seq.copy()
-    newer = (ticks.ts[holder] > ts[before]) | (
-        (ticks.ts[holder] == ts[before]) & (ticks.seq[holder] > seq[before])
-    )
-    ts[before[newer]] = ticks.ts[holder[newer]]
-    seq[before[newer]] = ticks.seq[holder[newer]]
-    return ts, seq

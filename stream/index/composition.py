@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from stream.errors import CompositionError
 from stream.index.definitions import Definition
 from stream.index.divisor import Divisor
+from stream.index.futures import Futures
 from stream.index.units import BOUND_MULTIPLE, INT64_LIMIT
-from stream.index.universe import Universe
+from stream.index.universe import MAX_INSTRUMENTS, Universe
 from stream.index.weights import index_shares, style_part
 
 #: Finer index shares than 10^-9 gain nothing and make market values hard to read.
@@ -61,7 +62,7 @@ class Memberships:
     Attributes
     ----------
     start
-        int64, shape (n_rows + 1,).
+        int64, shape (n_symbols + 1,): contracts are members of nothing.
     index
         int64, shape (n_memberships,): position of the index.
     shares
@@ -101,6 +102,9 @@ class Memberships:
         return np.arange(len(nth), dtype=np.int64) + (first - before)[nth], nth
 
 
+_NO_FUTURES = Futures.none()
+
+
 @dataclass(frozen=True, slots=True)
 class Composition:
     """Constituents in force: universe, indexes and everything derived from both.
@@ -121,8 +125,12 @@ class Composition:
         int64, shape (n_rows,): a price above it is out of bounds (law 1).
     memberships
         Of all indexes, by row.
+    symbols
+        Of the universe, then of the futures contracts: one a row.
     row_of
         Rows by symbol.
+    futures
+        Those that stand for one of the indexes.
     """
 
     id: str
@@ -132,10 +140,17 @@ class Composition:
     reference_price: NDArray[np.int64]
     highest_price: NDArray[np.int64]
     memberships: Memberships
+    symbols: tuple[str, ...] = field(repr=False)
     row_of: Mapping[str, int] = field(repr=False)
+    futures: Futures = field(repr=False)
 
     @classmethod
-    def build(cls, universe: Universe, definitions: Sequence[Definition]) -> Composition:
+    def build(
+        cls,
+        universe: Universe,
+        definitions: Sequence[Definition],
+        futures: Futures = _NO_FUTURES,
+    ) -> Composition:
         """Build the composition of a universe and a set of definitions.
 
         Parameters
@@ -144,6 +159,8 @@ class Composition:
             The instruments with their reference prices.
         definitions
             Any number of indexes; those that select nothing are left out.
+        futures
+            Contracts; those that stand for none of the indexes are left out.
 
         Returns
         -------
@@ -152,7 +169,8 @@ class Composition:
         Raises
         ------
         CompositionError
-            Where no index selects anything, or one cannot be held in 63 bits.
+            Where no index selects anything, or one cannot be held in 63 bits; where a contract's symbol is a
+            constituent's, or an index does not consist of those that futures combine it from.
         """
         members = {
             definition.code: [
@@ -169,11 +187,16 @@ class Composition:
         indexes = tuple(
             _index(universe, definition, members[definition.code], family) for definition in used
         )
-        return cls.of(universe, indexes, tuple(d.code for d in definitions if not members[d.code]))
+        left_out = tuple(d.code for d in definitions if not members[d.code])
+        return cls.of(universe, indexes, left_out, futures.kept({index.code for index in indexes}))
 
     @classmethod
     def of(
-        cls, universe: Universe, indexes: Sequence[Index], left_out: Sequence[str]
+        cls,
+        universe: Universe,
+        indexes: Sequence[Index],
+        left_out: Sequence[str],
+        futures: Futures = _NO_FUTURES,
     ) -> Composition:
         """Put together a composition whose indexes are worked out already, as a stored one's are.
 
@@ -185,17 +208,28 @@ class Composition:
             With index shares, reference values and divisors.
         left_out
             Codes of definitions that select nothing.
+        futures
+            Of these indexes alone.
+
+        Raises
+        ------
+        CompositionError
+            Where the futures do not go with universe and indexes.
         """
+        _check_futures(universe, {index.code: index for index in indexes}, futures)
+        symbols = universe.symbols + futures.symbols
         price = np.array([i.price for i in universe.instruments], dtype=np.int64)
         return cls(
-            id=_identity(universe, indexes),
+            id=_identity(universe, indexes, futures),
             universe=universe,
             indexes=tuple(indexes),
             left_out=tuple(left_out),
             reference_price=price,
             highest_price=price * BOUND_MULTIPLE,
-            memberships=_memberships(price, indexes),
-            row_of={symbol: row for row, symbol in enumerate(universe.symbols)},
+            memberships=_memberships(price, indexes, len(symbols)),
+            symbols=symbols,
+            row_of={symbol: row for row, symbol in enumerate(symbols)},
+            futures=futures,
         )
 
     @property
@@ -276,7 +310,36 @@ def _index(universe: Universe, definition: Definition, rows: Sequence[int], fami
     )
 
 
-def _memberships(price: NDArray[np.int64], indexes: Sequence[Index]) -> Memberships:
+def _check_futures(universe: Universe, indexes: Mapping[str, Index], futures: Futures) -> None:
+    both = set(universe.symbols).intersection(futures.symbols)
+    if both:
+        raise CompositionError(f"{min(both)} is a constituent and a futures contract")
+    n_rows = len(universe) + len(futures.contracts)
+    if futures.contracts and n_rows > MAX_INSTRUMENTS:
+        raise CompositionError(
+            f"{n_rows} instruments with the futures contracts; at most {MAX_INSTRUMENTS} are possible"
+        )
+    for code, parts in futures.combined.items():
+        if not _consists_of(indexes[code], [indexes[part] for part in parts]):
+            raise CompositionError(
+                f"futures: combined: index {code} does not consist of {' and '.join(parts)}: "
+                "their market values do not add up to its own"
+            )
+
+
+def _consists_of(whole: Index, parts: Sequence[Index]) -> bool:
+    """Tell whether an index holds the index shares of its parts, in the same units, and nothing else."""
+    row = np.concatenate([part.row for part in parts])
+    shares = np.concatenate([part.shares for part in parts])
+    order = np.argsort(row, kind="stable")
+    return (
+        all(part.k == whole.k for part in parts)
+        and np.array_equal(row[order], whole.row)
+        and np.array_equal(shares[order], whole.shares)
+    )
+
+
+def _memberships(price: NDArray[np.int64], indexes: Sequence[Index], n_symbols: int) -> Memberships:
     row = np.concatenate([index.row for index in indexes])
     position = np.repeat(
         np.arange(len(indexes), dtype=np.int64), [len(index.row) for index in indexes]
@@ -284,11 +347,11 @@ def _memberships(price: NDArray[np.int64], indexes: Sequence[Index]) -> Membersh
     shares = np.concatenate([index.shares for index in indexes])
     order = np.argsort(row, kind="stable")
     row, position, shares = row[order], position[order], shares[order]
-    start = np.searchsorted(row, np.arange(len(price) + 1)).astype(np.int64)
+    start = np.searchsorted(row, np.arange(n_symbols + 1)).astype(np.int64)
     return Memberships(start, position, shares, shares * price[row])
 
 
-def _identity(universe: Universe, indexes: Sequence[Index]) -> str:
+def _identity(universe: Universe, indexes: Sequence[Index], futures: Futures) -> str:
     digest = hashlib.sha256()
     for symbol in universe.symbols:
         digest.update(symbol.encode() + b"\n")
@@ -298,4 +361,6 @@ def _identity(universe: Universe, indexes: Sequence[Index]) -> str:
         for array in (index.row, index.shares):
             digest.update(array.astype("<i8").tobytes())
     digest.update(repr([instrument.price for instrument in universe.instruments]).encode())
+    if futures.contracts:
+        digest.update(futures.canonical().encode())
     return f"{universe.date or 'undated'}-{digest.hexdigest()[:12]}"

@@ -75,4 +75,20 @@ class Divisor:
         >>> Divisor.of(Decimal(3_000_000), k=0).level(30_175_000_000_000)
         100583333333
         """
-        return divide_half_even(market_value * self._numerator, self._denominator)
+        return divide_half_even(*self.exact_level(market_value))
+
+    def exact_level(self, market_value: int) -> tuple[int, int]:
+        """Divide a market value by the divisor without rounding.
+
+        Parameters
+        ----------
+        market_value
+            In 10^-(4+k) dollar.
+
+        Returns
+        -------
+        tuple of int
+            Numerator and denominator of the level in 10^-8 points; the denominator is positive, and depends on the
+            divisor alone.
+        """
+        return market_value * self._numerator, self._denominator

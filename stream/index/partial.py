@@ -24,8 +24,29 @@ class Origin(IntEnum):
 
 
 #: Rows of `Partial.columns`.
-VALUE, PRICED, UP, DOWN, PRICED_REFERENCE, CLOSE = range(6)
-N_COLUMNS = 6
+(
+    VALUE,
+    PRICED,
+    UP,
+    DOWN,
+    PRICED_CLOSE,
+    CLOSE,
+    OPENED_CLOSE,
+    OPEN_VALUE,
+    OFFICIAL,
+    CORRECTED,
+    HALTED_CLOSE,
+    EXTENDED_VALUE,
+    EXTENDED_BASE,
+    EXTENDED_CLOSE,
+    COVERED_CLOSE,
+    STALE,
+) = range(16)
+N_COLUMNS = 16
+
+#: Rows of `Partial.futures`.
+FUTURES_PRICE, FUTURES_TS, FUTURES_CLOSE, FUTURES_CLOSE_TS, FUTURES_HALTED = range(5)
+N_FUTURES_COLUMNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +64,31 @@ class Partial:
     origin
         Of the prices.
     columns
-        int64, shape (N_COLUMNS, n_indexes), of what adds up: VALUE, market value less the reference value in the index's
-        10^-(4+k) dollar; PRICED, UP, DOWN, constituents with a price of the session, and with one above or below the
-        previous close; PRICED_REFERENCE, reference value of the priced constituents; CLOSE, as VALUE, at the previous close.
+        int64, shape (N_COLUMNS, n_indexes), of what adds up; values count the index's 10^-(4+k) dollar.
+
+        - VALUE: market value at the last regular or official closing prices, less the reference value.
+        - PRICED, UP, DOWN: constituents with a regular print of the session, and with one above or below the previous close.
+        - PRICED_CLOSE: value at the previous close of those with a regular print of the session.
+        - CLOSE: as VALUE, at the previous close.
+        - OPENED_CLOSE: value at the previous close of those whose primary exchange has opened.
+        - OPEN_VALUE: as VALUE, at the first primary opening price, else the last price.
+        - OFFICIAL, CORRECTED: constituents with an official close of the session, and with one that was corrected since.
+        - HALTED_CLOSE: value at the previous close of the halted.
+        - EXTENDED_VALUE: what those with a live extended print, newer than their last price, are worth more by it.
+        - EXTENDED_BASE: value of the same at their last prices.
+        - EXTENDED_CLOSE: value at the previous close of those with any extended print of the session.
+        - COVERED_CLOSE: value at the previous close of those with any print of the session.
+        - STALE: constituents that should have traded since, by the hours and their weight.
     event_ns
-        int64, shape (n_indexes,): event time of the newest tick in it, or NO_EVENT.
+        int64, shape (n_indexes,): event time of the newest price in it, or NO_EVENT.
+    oldest_ns
+        int64, shape (n_indexes,): that of the oldest price among those of the session, or NO_EVENT.
+    clock_ns
+        Event time of the newest good tick of any symbol, or NO_EVENT.
+    futures
+        int64, shape (N_FUTURES_COLUMNS, n_contracts): FUTURES_PRICE and FUTURES_TS, last price in 1/10000 point and its
+        event time, 0 and NO_EVENT where there is none; FUTURES_CLOSE and FUTURES_CLOSE_TS, the price that was in force at
+        the last cash close, and that close; FUTURES_HALTED, 1 while halted.
     touched
         uint8, shape (ceil(n_rows / 8),): bits of the rows that have a price here (law 7).
     """
@@ -59,6 +100,9 @@ class Partial:
     origin: Origin
     columns: NDArray[np.int64]
     event_ns: NDArray[np.int64]
+    oldest_ns: NDArray[np.int64]
+    clock_ns: int
+    futures: NDArray[np.int64]
     touched: NDArray[np.uint8]
 
     @classmethod
@@ -73,7 +117,10 @@ class Partial:
             origin=Origin.LIVE,
             columns=np.zeros((N_COLUMNS, n), np.int64),
             event_ns=np.full(n, NO_EVENT, np.int64),
-            touched=np.zeros((len(composition.universe) + 7) // 8, np.uint8),
+            oldest_ns=np.full(n, NO_EVENT, np.int64),
+            clock_ns=NO_EVENT,
+            futures=no_futures(len(composition.futures.contracts)),
+            touched=np.zeros((len(composition.symbols) + 7) // 8, np.uint8),
         )
 
     @property
@@ -97,9 +144,9 @@ class Partial:
         return self._column(DOWN)
 
     @property
-    def priced_reference(self) -> NDArray[np.int64]:
-        """Reference value of the priced constituents, in the index's 10^-(4+k) dollar."""
-        return self._column(PRICED_REFERENCE)
+    def priced_close(self) -> NDArray[np.int64]:
+        """Value at the previous close of the constituents with a regular print, in the index's 10^-(4+k) dollar."""
+        return self._column(PRICED_CLOSE)
 
     @property
     def standing(self) -> tuple[str, str]:
@@ -126,9 +173,12 @@ class Partial:
 
     def same_values(self, other: Partial) -> bool:
         """Tell whether every integer agrees, whatever logs they came from."""
-        return all(
-            np.array_equal(getattr(self, name), getattr(other, name))
-            for name in ("columns", "event_ns", "touched")
+        return (
+            all(
+                np.array_equal(getattr(self, name), getattr(other, name))
+                for name in ("columns", "event_ns", "oldest_ns", "futures", "touched")
+            )
+            and self.clock_ns == other.clock_ns
         )
 
 
@@ -147,8 +197,35 @@ def _sum(terms: Sequence[Partial]) -> Partial:
         origin=max(term.origin for term in terms),
         columns=np.add.reduce([term.columns for term in terms]),
         event_ns=np.maximum.reduce([term.event_ns for term in terms]),
+        oldest_ns=_oldest([term.oldest_ns for term in terms]),
+        clock_ns=max(term.clock_ns for term in terms),
+        futures=_newest([term.futures for term in terms]),
         touched=np.bitwise_or.reduce([term.touched for term in terms]),
     )
+
+
+def no_futures(n_contracts: int) -> NDArray[np.int64]:
+    """Give the futures columns of contracts that have no price yet."""
+    futures = np.zeros((N_FUTURES_COLUMNS, n_contracts), np.int64)
+    futures[FUTURES_TS] = futures[FUTURES_CLOSE_TS] = NO_EVENT
+    return futures
+
+
+def _oldest(terms: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Take the least of each column that is not NO_EVENT."""
+    # As unsigned numbers, NO_EVENT is the greatest.
+    least: NDArray[np.int64] = np.minimum.reduce([term.view(np.uint64) for term in terms]).view(
+        np.int64
+    )
+    return least
+
+
+def _newest(terms: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Take each contract as the partition tells it that has its newest price: a contract stands on one partition."""
+    newest = terms[0]
+    for term in terms[1:]:
+        newest = np.where(term[FUTURES_TS] > newest[FUTURES_TS], term, newest)
+    return newest
 
 
 def overlap(partials: Iterable[Partial], *, n_rows: int) -> NDArray[np.int64]:

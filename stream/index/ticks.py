@@ -37,6 +37,7 @@ class Verdict(IntEnum):
     OUT_OF_BOUNDS = 6
     OLDER = 7
     DUPLICATE = 8
+    SUSPECT = 9
 
     @property
     def reason(self) -> str:
@@ -78,6 +79,14 @@ REGULAR_HOURS_CONDITIONS = (
     | Condition.SWEEP
 )
 
+#: A print sets the extended price outside regular hours only if it has no other bit than these.
+EXTENDED_HOURS_CONDITIONS = REGULAR_HOURS_CONDITIONS | Condition.EXTENDED
+
+#: A print of the primary exchange with one of these sets an official price, whatever it does to the last price.
+OFFICIAL_CONDITIONS = (
+    Condition.OPENING | Condition.CLOSING | Condition.OFFICIAL_OPEN | Condition.OFFICIAL_CLOSE
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
@@ -99,6 +108,10 @@ class Ticks:
         uint8: a `Kind`.
     recorded
         int64: timestamp of the Kafka record that carried the tick, ns since 1970 UTC.
+    size
+        uint32: shares or contracts.
+    venue
+        uint8: ASCII letter of the exchange, 0 where none is given.
     """
 
     row: NDArray[np.int32]
@@ -108,6 +121,8 @@ class Ticks:
     cond: NDArray[np.uint16]
     kind: NDArray[np.uint8]
     recorded: NDArray[np.int64]
+    size: NDArray[np.uint32]
+    venue: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.row)
@@ -122,4 +137,6 @@ class Ticks:
             self.cond[which],
             self.kind[which],
             self.recorded[which],
+            self.size[which],
+            self.venue[which],
         )

@@ -51,6 +51,17 @@ def price_units(price: Decimal) -> int:
     return int(price.quantize(_GRID, ROUND_HALF_EVEN, _WIDE).scaleb(PRICE_DECIMALS, _WIDE))
 
 
+def level_units(level: Decimal) -> int:
+    """Convert index points to 10^-8 index points; more places than 8 are cut off.
+
+    Examples
+    --------
+    >>> level_units(Decimal("1005.83333333"))
+    100583333333
+    """
+    return int(level.scaleb(LEVEL_DECIMALS, _WIDE))
+
+
 def decimal_text(value: int, decimals: int) -> str:
     """Write an integer that counts 10^-decimals as a plain decimal number.
 

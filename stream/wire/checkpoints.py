@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import WireError
-from stream.index.book import BookState, Prints
+from stream.index.book import BookState
+from stream.index.kept import KEPT, KEPT_PRINT
+from stream.index.layer import DETAIL
 from stream.index.partial import Origin
+from stream.index.prints import Prints
 
-VERSION = 1
+VERSION = 2
 
 CLAIM_KEY = b"claim"
 BOOK = "book"
@@ -85,11 +88,15 @@ class _Book(msgspec.Struct, array_like=True):
     price: bytes
     ts: bytes
     seq: bytes
+    details: bytes
+    kept: bytes
     close: bytes
     next_rows: bytes
     next_price: bytes
     next_ts: bytes
     next_seq: bytes
+    next_details: bytes
+    next_kept: bytes
     excluded: bytes
     refused: bytes
     bound_rows: bytes
@@ -142,11 +149,15 @@ def encode(checkpoint: Checkpoint) -> bytes:
             price=_signed(state.prints.price),
             ts=_signed(state.prints.ts),
             seq=state.prints.seq.astype(_U8, copy=False).tobytes(),
+            details=state.details.tobytes(),
+            kept=state.kept.tobytes(),
             close=_signed(state.close),
             next_rows=_signed(state.next_rows),
             next_price=_signed(state.next_prints.price),
             next_ts=_signed(state.next_prints.ts),
             next_seq=state.next_prints.seq.astype(_U8, copy=False).tobytes(),
+            next_details=state.next_details.tobytes(),
+            next_kept=state.next_kept.tobytes(),
             excluded=_signed(state.excluded),
             refused=_signed(state.refused),
             bound_rows=_signed(state.bound_rows),
@@ -179,9 +190,13 @@ def decode(message: bytes) -> Checkpoint:
                 origin=Origin(wire.origin),
                 rows=_numbers(wire.rows),
                 prints=_prints(wire.price, wire.ts, wire.seq),
+                details=np.frombuffer(wire.details, DETAIL),
+                kept=_kept(wire.kept),
                 close=_numbers(wire.close),
                 next_rows=_numbers(wire.next_rows),
                 next_prints=_prints(wire.next_price, wire.next_ts, wire.next_seq),
+                next_details=np.frombuffer(wire.next_details, DETAIL),
+                next_kept=_kept(wire.next_kept),
                 excluded=_numbers(wire.excluded),
                 refused=_numbers(wire.refused),
                 bound_rows=_numbers(wire.bound_rows),
@@ -239,6 +254,10 @@ def _signed(numbers: NDArray[np.int64]) -> bytes:
 
 def _numbers(data: bytes) -> NDArray[np.int64]:
     return np.frombuffer(data, _I8)
+
+
+def _kept(data: bytes) -> NDArray[np.void]:
+    return np.frombuffer(data, KEPT_PRINT).reshape(-1, KEPT)
 
 
 def _prints(price: bytes, ts: bytes, seq: bytes) -> Prints:

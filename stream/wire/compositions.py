@@ -13,9 +13,10 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from stream.errors import WireError
+from stream.errors import CompositionError, WireError
 from stream.index.composition import Composition, Index
 from stream.index.divisor import Divisor
+from stream.index.futures import Basis, Contract, Futures
 from stream.index.universe import Instrument, Universe
 
 VERSION = 1
@@ -32,7 +33,31 @@ class _Index(msgspec.Struct):
     divisor: str
 
 
-class _Composition(msgspec.Struct):
+class _Contract(msgspec.Struct):
+    symbol: str
+    root: str
+    front_from_ns: int
+    front_until_ns: int
+    expires_ns: int
+
+
+class _Beta(msgspec.Struct):
+    parent: str
+    beta: str
+
+
+class _Futures(msgspec.Struct):
+    contracts: list[_Contract]
+    underlyings: dict[str, str]
+    combined: dict[str, list[str]]
+    betas: dict[str, _Beta]
+    basis: Basis
+    rate: str
+    dividend_yield: str
+    stale_after_s: int
+
+
+class _Composition(msgspec.Struct, omit_defaults=True):
     v: int
     id: str
     date: str
@@ -42,6 +67,7 @@ class _Composition(msgspec.Struct):
     columns: dict[str, list[str]]
     indexes: list[_Index]
     left_out: list[str]
+    futures: _Futures | None = None
 
 
 _decode = msgspec.json.Decoder(_Composition).decode
@@ -77,6 +103,7 @@ def encode(composition: Composition) -> bytes:
                 for index in composition.indexes
             ],
             left_out=list(composition.left_out),
+            futures=_futures_fields(composition.futures),
         )
     )
 
@@ -94,9 +121,18 @@ def decode(message: bytes) -> Composition:
         if wire.v != VERSION:
             raise WireError(f"composition: expected version {VERSION}, found {wire.v}")
         composition = Composition.of(
-            _universe(wire), [_index(i) for i in wire.indexes], wire.left_out
+            _universe(wire),
+            [_index(i) for i in wire.indexes],
+            wire.left_out,
+            _futures(wire.futures) if wire.futures is not None else Futures.none(),
         )
-    except (msgspec.MsgspecError, ValueError, ArithmeticError, LookupError) as error:
+    except (
+        msgspec.MsgspecError,
+        CompositionError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+    ) as error:
         raise WireError(f"composition: {error}") from error
     if composition.id != wire.id:
         raise WireError(f"composition {wire.id}: its contents are those of {composition.id}")
@@ -128,4 +164,43 @@ def _index(wire: _Index) -> Index:
         reference_value=wire.reference_value,
         divisor=Divisor.of(Decimal(wire.divisor), k=wire.k),
         reference_level=wire.reference_level,
+    )
+
+
+def _futures_fields(futures: Futures) -> _Futures | None:
+    if not futures.contracts:
+        return None
+    return _Futures(
+        contracts=[
+            _Contract(
+                each.symbol,
+                each.root,
+                each.front_from_ns,
+                each.front_until_ns,
+                each.expires_ns,
+            )
+            for each in futures.contracts
+        ],
+        underlyings=dict(futures.underlyings),
+        combined={code: list(parts) for code, parts in futures.combined.items()},
+        betas={code: _Beta(parent, str(beta)) for code, (parent, beta) in futures.betas.items()},
+        basis=futures.basis,
+        rate=str(futures.rate),
+        dividend_yield=str(futures.dividend_yield),
+        stale_after_s=futures.stale_after_s,
+    )
+
+
+def _futures(wire: _Futures) -> Futures:
+    return Futures(
+        contracts=tuple(Contract(*msgspec.structs.astuple(each)) for each in wire.contracts),
+        underlyings=MappingProxyType(wire.underlyings),
+        combined=MappingProxyType({code: tuple(parts) for code, parts in wire.combined.items()}),
+        betas=MappingProxyType(
+            {code: (each.parent, Decimal(each.beta)) for code, each in wire.betas.items()}
+        ),
+        basis=wire.basis,
+        rate=Decimal(wire.rate),
+        dividend_yield=Decimal(wire.dividend_yield),
+        stale_after_s=wire.stale_after_s,
     )

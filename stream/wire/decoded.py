@@ -74,7 +74,7 @@ def concatenate(parts: Sequence[Decoded]) -> Decoded:
     for part in parts:
         controls += part.controls
         unknown += part.unknown_conditions
-    names = ("row", "price", "ts", "seq", "cond", "kind", "recorded")
+    names = ("row", "price", "ts", "seq", "cond", "kind", "recorded", "size", "venue")
     columns = [np.concatenate([getattr(part.ticks, name) for part in parts]) for name in names]
     headers = [
         np.concatenate([getattr(part.frames, name) for part in parts])
@@ -102,6 +102,8 @@ def no_ticks(malformed: list[Malformed], frames: Frames | None = None) -> Decode
         cond=np.zeros(0, np.uint16),
         kind=np.zeros(0, np.uint8),
         recorded=np.zeros(0, np.int64),
+        size=np.zeros(0, np.uint32),
+        venue=np.zeros(0, np.uint8),
     )
     none = np.zeros(0, np.int64)
     return Decoded(

@@ -132,6 +132,8 @@ def _columns(
         cond=cond,
         kind=kind,
         recorded=recorded_ms[message] * NS_PER_MS,
+        size=np.ascontiguousarray(record["size"]),
+        venue=np.ascontiguousarray(record["venue"]),
     )
     if bad.any():
         malformed += [

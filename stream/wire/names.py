@@ -10,6 +10,8 @@ CHECKPOINTS_TOPIC = "checkpoints"
 COMPOSITIONS_TOPIC = "compositions"
 CONTROL_TOPIC = "control"
 LEVELS_TOPIC = "levels"
+CLOSES_TOPIC = "closes"
+INDEX_CLOSES_TOPIC = "index-closes"
 DEAD_LETTERS_TOPIC = "dead-letters"
 
 REDIS_PREFIX = "idx:v1:"
@@ -55,6 +57,10 @@ class RedisNames:
     def prices(self) -> str:
         """Hash of symbol to last price and time, mirrored once a second."""
         return f"{self.prefix}prices"
+
+    def closes(self, code: str) -> str:
+        """Hash of session date to official close of an index."""
+        return f"{self.prefix}closes:{code}"
 
     def mirrored(self, partition: int) -> str:
         """Key of the epoch of the newest owner of a tick partition that has mirrored its prices."""

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 
 from stream.errors import WireError
-from stream.index.partial import N_COLUMNS, Origin, Partial
+from stream.index.partial import N_COLUMNS, N_FUTURES_COLUMNS, Origin, Partial
 
-VERSION = 2
+VERSION = 3
 
 _NUMBERS = np.dtype("<i8")
 
@@ -21,6 +21,8 @@ class _Wire(msgspec.Struct, array_like=True):
     control: int
     origin: int
     columns: bytes
+    clock_ns: int
+    futures: bytes
     touched: bytes
 
 
@@ -38,7 +40,11 @@ def encode(partial: Partial) -> bytes:
             dict(partial.offsets),
             partial.control,
             int(partial.origin),
-            np.vstack((partial.columns, partial.event_ns)).astype(_NUMBERS, copy=False).tobytes(),
+            np.vstack((partial.columns, partial.event_ns, partial.oldest_ns))
+            .astype(_NUMBERS, copy=False)
+            .tobytes(),
+            partial.clock_ns,
+            partial.futures.astype(_NUMBERS, copy=False).tobytes(),
             partial.touched.tobytes(),
         )
     )
@@ -56,7 +62,7 @@ def decode(message: bytes) -> Partial:
         wire = _decoder.decode(message)
         if wire.version != VERSION:
             raise WireError(f"partial: expected version {VERSION}, found {wire.version}")
-        columns = np.frombuffer(wire.columns, _NUMBERS).reshape(N_COLUMNS + 1, -1)
+        columns = np.frombuffer(wire.columns, _NUMBERS).reshape(N_COLUMNS + 2, -1)
         return Partial(
             composition=wire.composition,
             session=wire.session,
@@ -65,6 +71,9 @@ def decode(message: bytes) -> Partial:
             origin=Origin(wire.origin),
             columns=columns[:N_COLUMNS],
             event_ns=columns[N_COLUMNS],
+            oldest_ns=columns[N_COLUMNS + 1],
+            clock_ns=wire.clock_ns,
+            futures=np.frombuffer(wire.futures, _NUMBERS).reshape(N_FUTURES_COLUMNS, -1),
             touched=np.frombuffer(wire.touched, np.uint8),
         )
     except (msgspec.MsgspecError, ValueError) as error:

@@ -29,7 +29,11 @@ LATEST_TS = 2**63 - 1
 LARGEST_SEQ = 2**64 - 1
 #: A line named by a larger number counts as this one, as in frames.
 LARGEST_SOURCE = 2**32 - 1
+#: A larger size counts as this one, as in frames.
+LARGEST_SIZE = 2**32 - 1
 LONGEST_COND = 16
+#: Letter of a venue whose name is not one.
+UNKNOWN_VENUE = ord("?")
 
 #: Stands for every price too large for the arithmetic: out of any instrument's bounds.
 HUGE_PRICE = 2**62
@@ -48,6 +52,7 @@ _KindName = Literal[
     "official_close",
 ]
 _KINDS = {kind.name.lower(): int(kind) for kind in Kind}
+_KIND_NAMES = {kind: kind.name.lower() for kind in Kind}
 
 
 class JsonTick(msgspec.Struct, gc=False):
@@ -202,6 +207,8 @@ def _columns(
         cond=cond,
         kind=_kinds(ticks),
         recorded=recorded_ms[message] * NS_PER_MS,
+        size=_sizes([tick.size for tick in ticks]),
+        venue=_venues(ticks),
     )
     if bad.any():
         malformed += [
@@ -274,6 +281,26 @@ def _sources(ticks: list[JsonTick]) -> NDArray[np.uint32]:
         return np.array([min(name, LARGEST_SOURCE) for name in names], np.uint32)
 
 
+def _sizes(size: list[int]) -> NDArray[np.uint32]:
+    try:
+        return np.array(size, np.uint32)
+    except OverflowError:
+        return np.array([min(one, LARGEST_SIZE) for one in size], np.uint32)
+
+
+def _venues(ticks: list[JsonTick]) -> NDArray[np.uint8]:
+    names = [tick.venue for tick in ticks]
+    if names.count("") == len(names):
+        return np.zeros(len(names), np.uint8)
+    return np.fromiter(map(_venue_letter, names), np.uint8, len(names))
+
+
+@lru_cache(maxsize=4096)
+def _venue_letter(name: str) -> int:
+    """Give a venue's letter; any other text is a venue that no table has."""
+    return ord(name) if len(name) == 1 and name.isascii() else UNKNOWN_VENUE if name else 0
+
+
 _condition_bits = lru_cache(maxsize=4096)(condition_bits)
 
 
@@ -297,7 +324,7 @@ def _kinds(ticks: list[JsonTick]) -> NDArray[np.uint8]:
     return np.fromiter(map(_KINDS.__getitem__, names), np.uint8, len(names))
 
 
-def encode_tick(
+def encode_tick(  # noqa: PLR0913 - a field each
     symbol: str,
     price: int,
     ts: int,
@@ -307,8 +334,9 @@ def encode_tick(
     source: int = 0,
     venue: str = "",
     cond: str = "@",
+    kind: Kind = Kind.TRADE,
 ) -> bytes:
-    """Write one trade.
+    """Write one tick.
 
     Parameters
     ----------
@@ -320,6 +348,8 @@ def encode_tick(
         Event time, ns since 1970 UTC.
     size, seq, source, venue, cond
         As in `JsonTick`.
+    kind
+        What it reports.
 
     Examples
     --------
@@ -328,7 +358,7 @@ def encode_tick(
     """
     return (
         f'{{"symbol":{_quoted(symbol)},"price":{decimal_text(price, PRICE_DECIMALS)},"ts":{ts},"size":{size},'
-        f'"seq":{seq},"source":{source},"venue":{_quoted(venue)},"cond":{_quoted(cond)},"kind":"trade"}}'
+        f'"seq":{seq},"source":{source},"venue":{_quoted(venue)},"cond":{_quoted(cond)},"kind":"{_KIND_NAMES[kind]}"}}'
     ).encode()
 
 
