@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from stream.cli.common import load_settings, print_json
-from stream.cli.simulate import add_format, positive_or_max
+from stream.cli.simulate import add_format, add_speed, moment
 from stream.feed.console import run_feed
 from stream.feed.run import FeedSummary, OnProgress, replay
 
@@ -19,7 +19,10 @@ _EPILOG = """\
 examples:
   capstream replay trades.csv.gz                      as it happened
   capstream replay trades.csv.gz --speed 60           a minute of it a second
+  capstream replay trades.csv.gz --from 15:55 --to 16:05   ten minutes of it, round the close
   capstream replay trades.csv.gz --speed max --format frame --json
+
+TIME is ISO 8601, or HH:MM[:SS] on the tape's first day; without an offset it is New York's. The end is not included.
 """
 
 
@@ -37,12 +40,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the recorded trades")
     parser.add_argument(
-        "--speed",
-        type=positive_or_max,
-        default=1.0,
-        metavar="X",
-        help="times as fast as it happened, or max (default: %(default)g)",
+        "--from", type=moment, metavar="TIME", dest="start", help="leave out what is older"
     )
+    parser.add_argument(
+        "--to", type=moment, metavar="TIME", dest="end", help="leave out what is not older"
+    )
+    add_speed(parser, help="times as fast as it happened, or max (default: %(default)g)")
     add_format(parser)
     parser.set_defaults(run=run)
 
@@ -64,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         return replay(
             settings,
             args.file,
+            start=args.start,
+            end=args.end,
             speed=args.speed,
             format=args.format,
             frame_size=args.frame_size,

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from stream.feed.trades import Trades
 from stream.index.control import Control, OriginRecord, Roll
-from stream.session.days import Session
+from stream.index.ticks import Kind
+from stream.session.calendar import Session
 from stream.topics import CONNECT_S, reaching
 from stream.wire import control, frames, ticks_json
 from stream.wire.ticks_json import NS_PER_MS
@@ -31,6 +32,8 @@ LARGEST_FRAME = 20_000
 LOST_S = 15.0
 
 _BATCH_BYTES = 512 * 1024
+
+_KINDS = tuple(Kind)
 
 #: Clears the sign, as Kafka's `Utils.toPositive` does.
 _POSITIVE = 0x7FFFFFFF
@@ -69,7 +72,7 @@ def json_messages(trades: Trades, *, now_ms: int) -> Iterator[Message]:
         The time, ms since 1970 UTC; a record is stamped with it, or with its event time where that lies ahead (law 8).
     """
     symbols, conditions = trades.symbols, trades.conditions
-    for symbol, price, ts, size, seq, venue, condition in zip(
+    for symbol, price, ts, size, seq, venue, condition, kind in zip(
         trades.symbol.tolist(),
         trades.price.tolist(),
         trades.ts.tolist(),
@@ -77,6 +80,7 @@ def json_messages(trades: Trades, *, now_ms: int) -> Iterator[Message]:
         trades.seq.tolist(),
         trades.venue.tolist(),
         trades.condition.tolist(),
+        map(_KINDS.__getitem__, trades.kind.tolist()),
         strict=True,
     ):
         value = ticks_json.encode_tick(
@@ -87,6 +91,7 @@ def json_messages(trades: Trades, *, now_ms: int) -> Iterator[Message]:
             seq=seq,
             venue=chr(venue) if venue else "",
             cond=conditions[condition],
+            kind=kind,
         )
         yield max(now_ms, ts // NS_PER_MS), symbols[symbol].encode(), value
 
@@ -121,6 +126,7 @@ def _records(trades: Trades) -> NDArray[np.void]:
     record["symbol"] = frames.symbol_keys([trades.symbols[i] for i in distinct])[which]
     record["ts"], record["price"], record["seq"] = trades.ts, trades.price, trades.seq
     record["size"], record["cond"], record["venue"] = trades.size, trades.cond, trades.venue
+    record["kind"] = trades.kind
     return record
 
 

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo
 
-import numpy as np
-
-from stream.feed.market import Market
+from stream.feed.blocks import between, replayed_blocks, simulated_blocks
 from stream.feed.pacing import Block, paced
 from stream.feed.producer import Format, TickWriter, open_writer
-from stream.feed.sessions import by_session, last_past_session, windows
+from stream.feed.sessions import by_session
+from stream.feed.simulated import SimulatedTape
+from stream.feed.start import Moment, StartPhase, beginning, first_instant
 from stream.feed.tape import read_tape
-from stream.feed.trades import Trades
 from stream.files import load_composition
 from stream.index.units import NS_PER_S
-from stream.session.days import Session
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar, Session
 from stream.settings import Settings
 from stream.topics import ensure_topic, newest_event
+from stream.wire.ticks_json import LATEST_TS
 
 DEFAULT_RATE = 5_000.0
 DEFAULT_FRAME_SIZE = 256
@@ -34,8 +32,7 @@ DEFAULT_FRAME_SIZE = 256
 #: At most speed a simulated second holds so many ticks: what is made does not depend on the machine's speed.
 FULL_SPEED_RATE = 100_000.0
 
-#: A block is read or made while nothing is sent, so a paced feed's are small.
-_BLOCK_NS = 250_000_000
+#: A block is read while nothing is sent, so a paced feed's are small.
 _BLOCK_TICKS = 20_000
 _PACED_LINES = 1_000
 
@@ -62,7 +59,7 @@ class Progress:
     seconds
         Since its first tick was due.
     event_ns
-        Event time of its last tick, ns since 1970 UTC.
+        Newest event time, ns since 1970 UTC.
     """
 
     ticks: int
@@ -71,6 +68,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], object]
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ class FeedSummary:
     seconds, ticks_per_s
         From the first tick to the last acknowledgement.
     first_event_ns, last_event_ns
-        Event times of the first and the last tick, ns since 1970 UTC; None without any.
+        Event times of the first and the newest tick, ns since 1970 UTC; None without any.
     end_offsets
         By partition: the offset after the feed's last record.
     bad_lines
@@ -116,34 +114,48 @@ async def simulate(  # noqa: PLR0913 - an option each, all by name
     seconds: float | None = None,
     n_ticks: int | None = None,
     seed: int = 1,
+    phase: StartPhase | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    speed: float | None = 1.0,
     format: Format = "json",  # noqa: A002
     frame_size: int = DEFAULT_FRAME_SIZE,
     stop: asyncio.Event | None = None,
     on_progress: OnProgress | None = None,
+    say: Say | None = None,
 ) -> FeedSummary:
     """Write a simulated market to the ticks topic, which is created where it is missing.
 
-    Simulated time begins in the session of the last trading day, or after the newest event that the topic holds, and goes
-    from one session straight to the next (`docs/feed.md`).
+    Simulated time begins now, or where `phase` or `start` says, and in any case after the newest event that the topic
+    holds; what the market did at the last close goes before (`docs/feed.md`).
 
     Parameters
     ----------
     settings
-        Kafka's address, topic, constituents and regular hours.
+        Kafka's address, topic, constituents and calendar.
     rate
-        Ticks a second; None for as many as possible.
+        Trades of shares a second in regular hours; other phases have their part of it. None for as many as possible.
     seconds
         Ends after so long; None for no end.
     n_ticks
         Ends after so many; None for no end.
     seed
-        The same seed makes the same ticks, apart from where in time they begin.
+        The same seed makes the same ticks from the same start on.
+    phase
+        Begins in the newest one of the past.
+    start, end
+        Simulated time from the first to before the second; a time of day is the newest of the past at which something
+        traded, and the first after the start.
+    speed
+        Simulated seconds a second; None for as fast as possible, as with no rate.
     format, frame_size
         How ticks are written: `json`, or `frame` with up to so many ticks a message.
     stop
         Setting it ends the feed as if it had come to its end.
     on_progress
         Called after each step, some hundred times a second.
+    say
+        Is told, in a sentence, that simulated time begins elsewhere than asked for.
 
     Returns
     -------
@@ -160,42 +172,57 @@ async def simulate(  # noqa: PLR0913 - an option each, all by name
     -----
     Cancelling it is clean, too: what was handed to Kafka is flushed before CancelledError goes on.
     """
-    universe = load_composition(settings.constituents_path, settings.indexes_path).universe
-    market = Market(universe, seed, hours=settings.hours)
+    composition = load_composition(
+        settings.constituents_path, settings.indexes_path, settings.futures_path
+    )
+    calendar = settings.trading_calendar
     partitions = await ensure_topic(
         settings.kafka_url, settings.ticks_topic, partitions=settings.partitions
     )
     newest = await newest_event(settings.kafka_url, settings.ticks_topic, partitions=partitions)
-    start = max(last_past_session(time.time_ns(), settings.hours), (newest or 0) + 1)
-    start, _ = next(windows(start, NS_PER_S, settings.hours))
-    blocks = simulated_blocks(
-        market, start, settings.hours, rate=rate, seconds=seconds, n_ticks=n_ticks
+    asked, start_ns = beginning(calendar, phase, start, now_ns=time.time_ns(), after_ns=newest or 0)
+    if say is not None and start_ns != asked:
+        say(_moved(settings.ticks_topic, asked, start_ns, newest=newest or 0))
+    pace = None if rate is None else speed
+    tape = SimulatedTape(
+        composition,
+        calendar,
+        seed,
+        rate=FULL_SPEED_RATE if rate is None else rate / (pace or 1.0),
+        start_ns=start_ns,
+        after_ns=newest or 0,
     )
-    grace_ns = 0 if rate is None else _GRACE_NS
+    ends = [LATEST_TS] if end is None else [first_instant(end, calendar, from_ns=start_ns + 1)]
+    if seconds is not None and pace is not None:
+        ends.append(start_ns + int(seconds * pace * NS_PER_S))
+    blocks = simulated_blocks(tape, start_ns, speed=pace, end_ns=min(ends), n_ticks=n_ticks)
+    grace_ns = 0 if pace is None else _GRACE_NS
     until_ns = None if seconds is None else int(seconds * NS_PER_S) + grace_ns
     async with _writer(settings, partitions, format=format, frame_size=frame_size) as writer:
         return await _run(
             "simulated",
             blocks,
             writer,
-            zone=settings.hours.zone,
-            first_ts=start,
+            calendar=calendar,
+            first_ts=tape.since_ns,
             until_ns=until_ns,
             stop=stop or asyncio.Event(),
             on_progress=on_progress,
         )
 
 
-async def replay(
+async def replay(  # noqa: PLR0913 - an option each, all by name
     settings: Settings,
     path: Path,
     *,
+    start: Moment | None = None,
+    end: Moment | None = None,
     speed: float | None = 1.0,
     format: Format = "json",  # noqa: A002
     frame_size: int = DEFAULT_FRAME_SIZE,
     stop: asyncio.Event | None = None,
     on_progress: OnProgress | None = None,
-    say: Callable[[str], object] | None = None,
+    say: Say | None = None,
 ) -> FeedSummary:
     """Write the trades of a tape to the ticks topic, which is created where it is missing.
 
@@ -205,6 +232,8 @@ async def replay(
         Kafka's address and the topic.
     path
         The tape (`read_tape`).
+    start, end
+        Only trades from the first to before the second; a time of day is one of the tape's first day.
     speed
         Seconds of the tape a second; None for as fast as possible.
     format, frame_size, stop, on_progress
@@ -228,7 +257,9 @@ async def replay(
     As `simulate`, cancelled cleanly.
     """
     tape = read_tape(path, chunk=_BLOCK_TICKS if speed is None else _PACED_LINES)
-    blocks = replayed_blocks(tape, speed=speed)
+    calendar = settings.trading_calendar
+    trades = between(tape, calendar, start=start, end=end)
+    blocks = replayed_blocks(trades, speed=speed)
     # Read before Kafka is asked for anything: a tape that cannot be used leaves no trace.
     head = list(islice(blocks, 1))
     first_ts = int(head[0].trades.ts[0]) if head else 0
@@ -243,84 +274,13 @@ async def replay(
             "replay",
             chain(head, blocks),
             writer,
-            zone=settings.hours.zone,
+            calendar=calendar,
             first_ts=first_ts,
             until_ns=None,
             stop=stop or asyncio.Event(),
             on_progress=on_progress,
         )
     return replace(summary, bad_lines=tape.n_bad, errors=tuple(tape.errors))
-
-
-def simulated_blocks(
-    market: Market,
-    start_ns: int,
-    hours: RegularHours,
-    *,
-    rate: float | None,
-    seconds: float | None = None,
-    n_ticks: int | None = None,
-) -> Iterator[Block]:
-    """Make a market's trades, block by block, each due when as much simulated time has passed.
-
-    Parameters
-    ----------
-    market
-        Makes the trades.
-    start_ns
-        Where simulated time begins, ns since 1970 UTC.
-    hours
-        Regular hours.
-    rate
-        Ticks a second; None makes FULL_SPEED_RATE of them, due at once.
-    seconds
-        With a rate: the end, in simulated time.
-    n_ticks
-        The end, in ticks.
-
-    Yields
-    ------
-    Block
-    """
-    per_s = FULL_SPEED_RATE if rate is None else rate
-    length = int(max(NS_PER_S / per_s, min(_BLOCK_NS, _BLOCK_TICKS * NS_PER_S / per_s)))
-    end_ns = None if rate is None or seconds is None else int(seconds * NS_PER_S)
-    elapsed = made = 0
-    for first, last in windows(start_ns, length, hours):
-        stop = last if end_ns is None else min(last, first + end_ns - elapsed)
-        n = int(per_s * (elapsed + stop - first) / NS_PER_S) - made
-        n = n if n_ticks is None else min(n, n_ticks - made)
-        trades = market.ticks(n, first, max(first, stop - 1))
-        yield Block(trades, None if rate is None else elapsed + (trades.ts - first))
-        made += n
-        elapsed += stop - first
-        if elapsed == end_ns or made == n_ticks:
-            return
-
-
-def replayed_blocks(tape: Iterable[Trades], *, speed: float | None) -> Iterator[Block]:
-    """Give a tape's trades, each due when its event time has come.
-
-    Parameters
-    ----------
-    tape
-        The trades; one that is older than another before it is due with that one.
-    speed
-        Seconds of the tape a second; None for all at once.
-
-    Yields
-    ------
-    Block
-    """
-    first = newest = None
-    for trades in tape:
-        if speed is None:
-            yield Block(trades, None)
-            continue
-        first = int(trades.ts[0]) if first is None else first
-        reached = np.maximum.accumulate(np.maximum(trades.ts, first if newest is None else newest))
-        newest = int(reached[-1])
-        yield Block(trades, ((reached - first) / speed).astype(np.int64))
 
 
 def utc_text(ts: int) -> str:
@@ -332,6 +292,16 @@ def utc_text(ts: int) -> str:
     '2026-07-17 14:00:00 UTC'
     """
     return f"{datetime.fromtimestamp(ts // NS_PER_S, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _moved(topic: str, asked: int, start: int, *, newest: int) -> str:
+    """Say why simulated time begins elsewhere than asked for."""
+    reason = (
+        f"Nothing trades at {utc_text(asked)}"
+        if newest < asked
+        else f"{topic} holds events up to {utc_text(newest)} already"
+    )
+    return f"{reason}: simulated time begins at {utc_text(start)}"
 
 
 def _writer(
@@ -356,7 +326,7 @@ async def _run(
     blocks: Iterable[Block],
     writer: TickWriter,
     *,
-    zone: ZoneInfo,
+    calendar: Calendar,
     first_ts: int,
     until_ns: int | None,
     stop: asyncio.Event,
@@ -374,14 +344,14 @@ async def _run(
     start = time.monotonic_ns()
     async with aclosing(paced(blocks, clock=time.monotonic_ns, wait=wait)) as steps:
         async for trades in steps:
-            for part, reached in by_session(trades, session, zone):
+            for part, reached in by_session(trades, session, calendar):
                 if reached != session:
                     session = reached
                     await writer.roll(session)
                 await writer.write(part)
             n_ticks += len(trades)
             first_event = int(trades.ts[0]) if first_event is None else first_event
-            last_event = int(trades.ts[-1])
+            last_event = max(last_event or 0, int(trades.ts.max()))
             passed = time.monotonic_ns() - start
             if on_progress is not None:
                 on_progress(Progress(n_ticks, passed / NS_PER_S, last_event))

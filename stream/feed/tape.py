@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream.errors import FileError
 from stream.feed.trades import Trades, tape_ticks
 from stream.files import open_text
+from stream.index.ticks import Kind
 from stream.index.units import PRICE_DECIMALS, price_units
 from stream.index.universe import valid_symbol
 from stream.wire.ticks_json import EARLIEST_TS, HUGE_PRICE, LATEST_TS, LONGEST_COND
@@ -181,6 +182,7 @@ class Tape:
             size=size,
             venue=venue.astype(np.uint8),
             condition=condition.astype(np.int32),
+            kind=np.full(len(ts), Kind.TRADE, np.uint8),
         )
 
     def _reject(self, number: int, what: str) -> None:

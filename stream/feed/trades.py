@@ -12,6 +12,9 @@ from stream.index.ticks import Kind, Ticks
 from stream.wire.conditions import condition_bits
 from stream.wire.symbols import SymbolTable
 
+#: Those of `Trades` that are arrays, in its order.
+COLUMNS = ("symbol", "ts", "price", "seq", "size", "venue", "condition", "kind")
+
 
 @dataclass(frozen=True, slots=True)
 class Trades:
@@ -39,6 +42,9 @@ class Trades:
         uint8: ASCII letter, 0 for none.
     condition
         int32: position in `conditions`.
+    kind
+        uint8: a `Kind`. A halt or a resumption carries the last price; a cancel or a correction the `ts` and `seq` of the
+        trade that it undoes.
     """
 
     symbols: Sequence[str]
@@ -50,6 +56,7 @@ class Trades:
     size: NDArray[np.int64]
     venue: NDArray[np.uint8]
     condition: NDArray[np.int32]
+    kind: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.symbol)
@@ -72,6 +79,7 @@ class Trades:
             self.size[which],
             self.venue[which],
             self.condition[which],
+            self.kind[which],
         )
 
 
@@ -96,6 +104,59 @@ def tape_ticks(trades: Trades, symbols: SymbolTable) -> Ticks:
         ts=trades.ts,
         seq=trades.seq,
         cond=trades.cond,
-        kind=np.full(len(trades), Kind.TRADE, np.uint8),
+        kind=trades.kind,
         recorded=trades.ts,
+        size=trades.size.astype(np.uint32),
+        venue=trades.venue,
+    )
+
+
+def joined(parts: Sequence[Trades]) -> Trades:
+    """Put trades of the same lists of symbols and conditions together, in order of event time.
+
+    Parameters
+    ----------
+    parts
+        At least one.
+
+    Returns
+    -------
+    Trades
+        Of one time, those of an earlier part come first.
+    """
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS]
+    whole = Trades(parts[0].symbols, parts[0].conditions, *columns)
+    return whole.take(np.argsort(whole.ts, kind="stable"))
+
+
+def inserted(trades: Trades, added: Trades, slot: int) -> Trades:
+    """Put further trades of the same lists before the one at a position."""
+    columns = [np.insert(getattr(trades, name), slot, getattr(added, name)) for name in COLUMNS]
+    return Trades(trades.symbols, trades.conditions, *columns)
+
+
+def one_trade(  # noqa: PLR0913 - a column each, all by name
+    symbols: Sequence[str],
+    conditions: Sequence[str],
+    *,
+    symbol: int,
+    ts: int,
+    price: int,
+    size: int = 0,
+    venue: int = 0,
+    condition: int = 0,
+    kind: Kind = Kind.TRADE,
+) -> Trades:
+    """Make columns of one trade, without a number; parameters as the columns of `Trades`."""
+    return Trades(
+        symbols=symbols,
+        conditions=conditions,
+        symbol=np.array([symbol], np.int32),
+        ts=np.array([ts], np.int64),
+        price=np.array([price], np.int64),
+        seq=np.zeros(1, np.uint64),
+        size=np.array([size], np.int64),
+        venue=np.array([venue], np.uint8),
+        condition=np.array([condition], np.int32),
+        kind=np.array([kind], np.uint8),
     )

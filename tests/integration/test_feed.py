@@ -9,10 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
+from datetime import datetime, time, timedelta
 from itertools import count
 from pathlib import Path
+from time import monotonic, time_ns
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -25,9 +27,12 @@ from stream.feed.run import FeedSummary, Progress, replay, simulate
 from stream.services import EmbeddedKafka
 from stream.settings import Settings
 from stream.topics import count_partitions
+from stream.wire.messages import decode_messages
+from stream.wire.symbols import SymbolTable
 
 NS_PER_MS = 1_000_000
 TS = 1381132800614000000
+NEW_YORK = ZoneInfo("America/New_York")
 AHEAD_NS = 4102444800_000_000_000  # 2100-01-01
 
 COMMAND = """
@@ -123,9 +128,9 @@ def write_tape(folder: Path, n: int, *, first_ts: int = TS) -> Path:
 
 def test_simulated_ticks_are_in_kafka_as_the_summary_says(settings: Settings) -> None:
     """Every number from 1 is there once, in the partition of its symbol, in order, after a control record."""
-    started_ms = time.time_ns() // NS_PER_MS
+    started_ms = time_ns() // NS_PER_MS
 
-    summary, records = feed_and_read(settings, rate=None, n_ticks=30_000, seed=3)
+    summary, records = feed_and_read(settings, rate=None, n_ticks=30_000, seed=3, phase="regular")
 
     assert len(records) == 3
     assert {number: part[-1].offset + 1 for number, part in records.items()} == summary.end_offsets
@@ -149,7 +154,7 @@ def test_simulated_ticks_are_in_kafka_as_the_summary_says(settings: Settings) ->
 
 def test_frames_hold_the_same_ticks_as_json(settings: Settings) -> None:
     """The format changes how ticks are written, not which; frames keep to their size and partition."""
-    options = {"rate": None, "n_ticks": 20_000, "seed": 5}
+    options = {"rate": None, "n_ticks": 20_000, "seed": 5, "phase": "regular"}
     _, as_json = feed_and_read(settings, **options)
     framed = Settings(
         kafka_url=settings.kafka_url, ticks_topic=f"{settings.ticks_topic}-f", partitions=3
@@ -165,34 +170,124 @@ def test_frames_hold_the_same_ticks_as_json(settings: Settings) -> None:
         for name in ("ts", "seq", "size"):
             assert ticks[name].tolist() == [tick[name] for tick in expected]
         assert ticks["price"].tolist() == [round(tick["price"] * 10_000) for tick in expected]
-        bits = {"@": 1, "F": 1024, "I": 2}
+        bits = {"@": 1, "F": 1024, "I": 2, "O": 64, "Q": 2048, "6": 128, "M": 4096}
         assert ticks["cond"].tolist() == [bits[tick["cond"]] for tick in expected]
         assert set(ticks["kind"].tolist()) == {0}
-        assert ticks["venue"].tolist() == [tick["venue"].encode() for tick in expected]
+        venues = [tick["venue"].encode() for tick in expected]
+        assert ticks["venue"].tolist() == venues
+        # Futures have none; shares do.
+        assert all(
+            bool(v) != t["symbol"].startswith("/") for v, t in zip(venues, expected, strict=True)
+        )
 
 
 def test_a_paced_feed_keeps_its_rate_and_writes_as_it_goes(settings: Settings) -> None:
     """Ten thousand a second for a second: that many ticks, in that time, each sent soon after it is due."""
     steps: list[Progress] = []
 
-    summary, records = feed_and_read(settings, rate=10_000.0, seconds=1.0, on_progress=steps.append)
+    summary, records = feed_and_read(
+        settings, rate=10_000.0, seconds=1.0, phase="regular", on_progress=steps.append
+    )
 
-    assert summary.ticks == sum(len(ticks_in(part)) for part in records.values()) == 10_000
-    assert 0.9 < summary.seconds < 3
+    ticks = [json.loads(record.value) for part in records.values() for record in ticks_in(part)]
+    assert summary.ticks == steps[-1].ticks == len(ticks)
+    shares = [tick for tick in ticks if not tick["symbol"].startswith("/")]
+    # Auctions of the last close and the opening went before.
+    assert sum(tick["cond"] in {"@", "F", "I"} for tick in shares) == 10_000
+    assert 0.9 < summary.seconds < 4
     assert len(steps) > 20
     assert [step.ticks for step in steps] == sorted(step.ticks for step in steps)
-    assert steps[-1].ticks == 10_000
 
 
 def test_a_second_market_begins_after_the_first(settings: Settings) -> None:
     """Event time never goes back, from one run on a topic to the next."""
-    first, _ = feed_and_read(settings, rate=None, n_ticks=1_000)
-    second, records = feed_and_read(settings, rate=None, n_ticks=1_000, format="frame")
+    options = {"rate": None, "n_ticks": 12_000, "phase": "regular"}
+    first, _ = feed_and_read(settings, **options)
+    second, records = feed_and_read(settings, **options, format="frame")
 
     assert first.last_event_ns is not None
     assert second.first_event_ns is not None
     assert second.first_event_ns > first.last_event_ns
-    assert sum(record.value[:4] == b"CTRL" for part in records.values() for record in part) == 12
+    for part in records.values():
+        origins = [b'"type":"origin"' in record.value for record in part]
+        assert sum(origins) == 2
+
+
+def test_a_market_that_goes_on_says_where(settings: Settings) -> None:
+    """A start that lies before the newest event is moved behind it."""
+    said: list[str] = []
+    moment = datetime(2025, 7, 16, 11, tzinfo=NEW_YORK)
+    end = moment + timedelta(seconds=2)
+    first, _ = feed_and_read(settings, rate=100.0, start=moment, end=end, speed=None)
+    again = {"start": moment, "end": end + timedelta(seconds=1), "speed": None, "say": said.append}
+    second, _ = feed_and_read(settings, rate=100.0, **again)
+
+    assert second.first_event_ns is not None
+    assert second.first_event_ns > (first.last_event_ns or 0)
+    assert len(said) == 1
+    assert "holds events up to 2025-07-16 15:00:01 UTC" in said[0]
+
+
+def test_a_start_at_which_nothing_trades_is_moved_and_said(settings: Settings) -> None:
+    """From a Saturday to the opening of futures on Sunday; Friday's closing auctions go before."""
+    said: list[str] = []
+    summary, _ = feed_and_read(
+        settings,
+        rate=None,
+        n_ticks=20_000,
+        start=datetime(2025, 7, 19, 11, tzinfo=NEW_YORK),
+        end=datetime(2025, 7, 20, 18, 1, tzinfo=NEW_YORK),
+        say=said.append,
+    )
+
+    assert said == [
+        "Nothing trades at 2025-07-19 15:00:00 UTC: simulated time begins at 2025-07-20 22:00:00 UTC"
+    ]
+    first, last = (
+        datetime.fromtimestamp((ts or 0) // 10**9, NEW_YORK)
+        for ts in (summary.first_event_ns, summary.last_event_ns)
+    )
+    assert f"{first:%a %H:%M}" == "Fri 15:59"
+    assert f"{last:%a %H:%M}" == "Sun 18:00"
+
+
+@pytest.mark.parametrize("message_format", ["json", "frame"])
+def test_a_day_is_in_kafka_with_all_its_kinds(settings: Settings, message_format: str) -> None:
+    """From before the opening to after the roll, which stands before the first future of the next session."""
+    summary, records = feed_and_read(
+        settings,
+        rate=0.5,
+        speed=None,
+        start=datetime(2025, 7, 16, 9, 29, tzinfo=NEW_YORK),
+        end=time(18, 5),
+        format=message_format,
+        frame_size=50,
+    )
+
+    evening_ns = int(datetime(2025, 7, 16, 18, tzinfo=NEW_YORK).timestamp()) * 10**9
+    kinds: list[int] = []
+    n_evenings = 0
+    for part in records.values():
+        session, session_of = "", []
+        for record in part:
+            if record.value.startswith(b"CTRL"):
+                session = json.loads(record.value[4:]).get("session", session)
+            else:
+                session_of.append(session)
+        messages = [record.value for record in ticks_in(part)]
+        made = decode_messages(messages, np.zeros(len(messages), np.int64), SymbolTable(()))
+        kinds += made.ticks.kind.tolist()
+        assert session == "2025-07-17"
+        # Futures trade until 17:00 and from 18:00 on: the evening's first one begins the next session.
+        later = np.flatnonzero(made.ticks.ts >= evening_ns)
+        if len(later):
+            n_evenings += 1
+            first = int(made.message[later[0]])
+            assert set(session_of[first:]) == {"2025-07-17"}
+            assert set(session_of[:first]) == {"2025-07-15", "2025-07-16"}
+    assert n_evenings > 0
+    assert len(kinds) == summary.ticks
+    assert set(kinds) == {0, 1, 2, 4, 5}
 
 
 def test_a_topic_that_exists_is_used_as_it_is(settings: Settings) -> None:
@@ -259,6 +354,19 @@ def test_a_replay_keeps_its_pace(settings: Settings, tmp_path: Path) -> None:
     assert 0.5 <= summary.seconds < 2.5
 
 
+def test_a_part_of_a_tape_is_replayed(settings: Settings, tmp_path: Path) -> None:
+    """From a time of the tape's day to before another; the first of it is due at once."""
+    path = write_tape(tmp_path, 4_000)  # from 04:00:00.614 New York on, a thousand a second
+
+    summary = asyncio.run(
+        replay(settings, path, start=time(4, 0, 2), end=time(4, 0, 3), speed=10.0)
+    )
+
+    assert summary.ticks == 1_000
+    assert summary.first_event_ns == TS // 10**9 * 10**9 + 2 * 10**9
+    assert 0.1 <= summary.seconds < 2
+
+
 def test_records_of_events_ahead_of_the_clock_carry_their_event_time(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -320,12 +428,12 @@ def test_a_tape_that_cannot_be_read_leaves_no_trace(settings: Settings, tmp_path
 def test_an_unreachable_kafka_is_named_within_ten_seconds(settings: Settings) -> None:
     """One line, with the address."""
     unreachable = Settings(kafka_url="127.0.0.1:1", ticks_topic=settings.ticks_topic)
-    started = time.monotonic()
+    started = monotonic()
 
     with pytest.raises(ServiceError, match=r"^Kafka at 127\.0\.0\.1:1: cannot be reached$"):
         asyncio.run(simulate(unreachable, n_ticks=1))
 
-    assert time.monotonic() - started < 11
+    assert monotonic() - started < 11
 
 
 def test_a_cancelled_feed_leaves_whole_messages(settings: Settings) -> None:
@@ -387,7 +495,9 @@ def capstream(settings: Settings, *arguments: str) -> subprocess.CompletedProces
 
 def test_the_command_prints_its_summary_as_json(settings: Settings, tmp_path: Path) -> None:
     """Standard output holds one JSON object; standard error a line at the start and one at the end."""
-    simulated = capstream(settings, "simulate", "--rate", "max", "--ticks", "500", "--json")
+    simulated = capstream(
+        settings, "simulate", "--phase", "regular", *("--rate", "max", "--ticks", "500", "--json")
+    )
     tape = str(write_tape(tmp_path, 40))
     replayed = capstream(settings, "replay", tape, "--speed", "max", "--format", "frame", "--json")
 

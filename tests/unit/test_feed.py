@@ -6,29 +6,23 @@ import asyncio
 import json
 import struct
 from collections.abc import Iterator
-from itertools import islice
+from dataclasses import replace
+from datetime import UTC, datetime, time
 
 import numpy as np
 import pytest
 from aiokafka.partitioner import murmur2
 
-from stream.feed.market import Market
+from stream.feed.blocks import between, replayed_blocks, simulated_blocks
 from stream.feed.pacing import Block, paced
 from stream.feed.producer import frame_messages, json_messages, partition_of
-from stream.feed.run import replayed_blocks, simulated_blocks
+from stream.feed.simulated import Step
 from stream.feed.trades import Trades
-from stream.index.universe import Universe, read_universe
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 
 TEN = 1784296800000000000  # 2026-07-17 10:00 New York
-CLOSE = 1784318400000000000
 SECOND = 1_000_000_000
 MS = 1_000_000
-HOURS = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
-
-
-def universe() -> Universe:
-    return read_universe(["symbol,float_shares,price", "A,1000000,10", "B,1000,200"])
 
 
 def trades_at(*times: int, first_seq: int = 1) -> Trades:
@@ -43,7 +37,12 @@ def trades_at(*times: int, first_seq: int = 1) -> Trades:
         size=np.arange(n) * 100,
         venue=np.array([ord("Q"), 0] * n, np.uint8)[:n],
         condition=np.arange(n, dtype=np.int32) % 2,
+        kind=np.zeros(n, np.uint8),
     )
+
+
+def step_at(*times: int, first_seq: int = 1) -> Step:
+    return Step(trades_at(*times, first_seq=first_seq), np.array(times, np.int64))
 
 
 class ManualClock:
@@ -137,60 +136,82 @@ def test_a_feed_that_is_stopped_sends_no_more() -> None:
     assert [seq for seq, _ in play(iter([block]), clock)] == [1, 2]
 
 
-@pytest.mark.parametrize("rate", [0.5, 3.0, 5_000.0, 123_457.0])
-def test_the_rate_is_what_was_asked_for(rate: float) -> None:
-    """Ticks are due at the rate, evenly enough that no second has 10 % more or fewer."""
-    seconds = 4.0 if rate > 10 else 20.0
-    market = Market(universe(), 1)
-
-    blocks = list(simulated_blocks(market, TEN, HOURS, rate=rate, seconds=seconds))
-
-    due = np.concatenate([block.due for block in blocks if block.due is not None])
-    assert len(due) == int(rate * seconds)
-    assert np.all(np.diff(due) >= 0)
-    assert due[-1] < seconds * SECOND
-    if rate > 1_000:
-        by_second = np.bincount(due // SECOND)
-        assert np.abs(by_second / rate - 1).max() < 0.1
+def market() -> list[Step]:
+    return [
+        step_at(TEN - 5 * SECOND, TEN - 1),
+        step_at(first_seq=3),
+        step_at(TEN, TEN + SECOND, first_seq=3),
+        step_at(TEN + 7 * SECOND, first_seq=5),
+    ]
 
 
-def test_simulated_time_passes_with_the_clock_and_skips_the_night() -> None:
-    """Half a second before the close, half a second is left; the next tick belongs to Monday at ten."""
-    blocks = simulated_blocks(
-        Market(universe(), 1), CLOSE - SECOND // 2, HOURS, rate=1_000.0, seconds=1.0
-    )
+def test_simulated_time_passes_at_its_speed() -> None:
+    """What goes before the start is due at once, all else when its time has come; nothing is due at full speed."""
+    due = [block.due for block in simulated_blocks(market(), TEN, speed=4.0)]
 
-    ts, due = [], []
-    for block in blocks:
-        assert block.due is not None
-        ts += block.trades.ts.tolist()
-        due += block.due.tolist()
-
-    monday = TEN + 3 * 24 * 3600 * SECOND
-    assert len(ts) == 1_000
-    friday = [(at, when) for at, when in zip(ts, due, strict=True) if at < CLOSE]
-    assert len(friday) == 500
-    assert all(at - (CLOSE - SECOND // 2) == when for at, when in friday)
-    assert all(
-        at - monday == when - SECOND // 2
-        for at, when in list(zip(ts, due, strict=True))[len(friday) :]
-    )
+    assert [part.tolist() for part in due if part is not None] == [
+        [0, 0],
+        [0, SECOND // 4],
+        [7 * SECOND // 4],
+    ]
+    assert [block.due for block in simulated_blocks(market(), TEN, speed=None)] == [None] * 3
 
 
-def test_a_number_of_ticks_ends_the_market() -> None:
-    """Neither one more nor one fewer, paced or not."""
-    for rate in (None, 777.0):
-        blocks = simulated_blocks(Market(universe(), 1), TEN, HOURS, rate=rate, n_ticks=45_001)
-        assert sum(len(block.trades) for block in blocks) == 45_001
+@pytest.mark.parametrize("n_ticks", [1, 2, 3, 5])
+def test_a_number_of_ticks_ends_the_market(n_ticks: int) -> None:
+    """The first so many, neither one more nor one fewer."""
+    blocks = simulated_blocks(market(), TEN, speed=None, n_ticks=n_ticks)
+
+    seqs = [seq for block in blocks for seq in block.trades.seq.tolist()]
+    assert seqs == list(range(1, n_ticks + 1))
 
 
-def test_at_full_speed_the_ticks_do_not_depend_on_the_machine() -> None:
-    """Simulated time advances with the ticks: a hundred thousand fill a second."""
-    blocks = list(islice(simulated_blocks(Market(universe(), 1), TEN, HOURS, rate=None), 5))
+@pytest.mark.parametrize(
+    ("end", "n"), [(TEN, 2), (TEN + SECOND, 3), (TEN + SECOND + 1, 4), (TEN + 60 * SECOND, 5)]
+)
+def test_simulated_time_ends_before_its_end(end: int, n: int) -> None:
+    """A trade at the end itself does not go out, nor any later one."""
+    blocks = simulated_blocks(market(), TEN, speed=None, end_ns=end)
 
-    assert all(block.due is None for block in blocks)
-    assert sum(len(block.trades) for block in blocks) == 100_000
-    assert TEN + 0.99 * SECOND < blocks[-1].trades.ts[-1] < TEN + SECOND
+    assert sum(len(block.trades) for block in blocks) == n
+
+
+def test_an_undoing_goes_out_when_it_happens() -> None:
+    """A bust carries the time of the trade that it undoes; its own time says when it is due."""
+    bust = Step(trades_at(TEN, TEN + SECOND, TEN), TEN + SECOND * np.array([0, 1, 2]))
+
+    (block,) = simulated_blocks([bust], TEN, speed=1.0)
+
+    assert block.due is not None
+    assert block.due.tolist() == [0, SECOND, 2 * SECOND]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "seqs"),
+    [
+        (None, None, [1, 2, 3, 4]),
+        (time(10), None, [1, 2, 3, 4]),
+        (time(10, 0, 1), None, [2, 4]),
+        (None, time(10, 0, 1), [1, 3]),
+        (time(10, 0, 1), time(10, 0, 2), [2]),
+        (datetime(2026, 7, 17, 14, 0, 2, tzinfo=UTC), None, [4]),
+        (time(11), None, [4]),
+        (time(9), time(10), []),
+    ],
+)
+def test_a_part_of_a_tape_is_replayed(
+    start: time | None, end: time | None, seqs: list[int]
+) -> None:
+    """From a time to before another, on the day of the tape's first trade, wherever they stand."""
+    tape = [
+        trades_at(TEN, TEN + SECOND),
+        trades_at(TEN, TEN + 24 * 3600 * SECOND + SECOND, first_seq=3),
+    ]
+
+    parts = list(between(tape, Calendar.bundled(), start=start, end=end))
+
+    assert [seq for part in parts for seq in part.seq.tolist()] == seqs
+    assert all(len(part) for part in parts)
 
 
 def test_a_replay_keeps_the_distances_of_the_tape() -> None:
@@ -243,6 +264,30 @@ def test_a_frame_is_one_of_the_contract() -> None:
         *(b"BRK.B\0\0\0", TEN + 1, 3_337_401, 2),
         *(100, 1024 + 32, 0, b"\0"),
     )
+
+
+KINDS = (
+    "trade",
+    "cancel",
+    "correction",
+    "quote_mid",
+    "halt",
+    "resume",
+    "official_open",
+    "official_close",
+)
+
+
+def test_every_kind_can_be_written() -> None:
+    """By its name in JSON, by its number in a frame."""
+    every = replace(trades_at(*[TEN] * 8), kind=np.arange(8, dtype=np.uint8))
+
+    names = [json.loads(value)["kind"] for _, _, value in json_messages(every, now_ms=0)]
+    (frame,) = frame_messages(every, now_ms=0, frame_size=8)
+
+    assert tuple(names) == KINDS
+    assert every.take(slice(3, 6)).kind.tolist() == [3, 4, 5]
+    assert [frame[2][32 + 40 * i + 38] for i in range(8)] == list(range(8))
 
 
 def test_records_are_stamped_with_now_or_with_an_event_time_ahead() -> None:
