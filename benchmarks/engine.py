@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,11 +34,12 @@ from benchmarks.workload import COND, Chunk, json_texts, tape
 from stream.index.book import Book
 from stream.index.composition import Composition
 from stream.index.partial import Partial
-from stream.index.snapshot import snapshots
+from stream.index.snapshot import moment_of, snapshots
 from stream.index.ticks import Ticks
+from stream.index.units import NS_PER_S
 from stream.pipeline.transport import drain
 from stream.publish.redis import Message, RedisSink
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 from stream.wire.conditions import condition_bits
 from stream.wire.names import RedisNames
 from stream.wire.snapshots import encode_published
@@ -167,6 +170,8 @@ def _columns(chunk: Chunk) -> Ticks:
         cond=np.full(len(chunk), condition_bits(COND), np.uint16),
         kind=np.zeros(len(chunk), np.uint8),
         recorded=chunk.ts,
+        size=np.full(len(chunk), 100, np.uint32),
+        venue=np.zeros(len(chunk), np.uint8),
     )
 
 
@@ -177,20 +182,30 @@ def _order(report: Report, composition: Composition) -> None:
     last = next(i for i in range(BATCH - 2, 0, -1) if in_order.row[i] != in_order.row[i + 1])
     which[[last, last + 1]] = last + 1, last
     out_of_order = in_order.take(which)
-    hours = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+    # Its session's first prints are looked at one by one, in any order.
+    rows = np.arange(len(composition.universe), dtype=np.int32)
+    opening = in_order.take(np.zeros(len(rows), np.int64))
+    opening = replace(opening, row=rows, price=composition.reference_price)
 
-    def apply(ticks: Ticks) -> Partial:
-        book = Book(composition, hours=hours, partition=0)
-        book.apply(ticks)
-        return book.partial()
+    def applied(ticks: Ticks) -> Callable[[], Partial]:
+        book, later = Book(composition, calendar=Calendar.bundled(), partition=0), count()
+        book.apply(opening)
+
+        def apply() -> Partial:
+            since = next(later) * NS_PER_S
+            recorded, seq = ticks.recorded + since, ticks.seq + np.uint64(since)
+            book.apply(replace(ticks, ts=ticks.ts + since, recorded=recorded, seq=seq))
+            return book.partial()
+
+        return apply
 
     ordered, sorted_ = _compare(
         report,
         "engine/order",
         "ns/tick",
         1e9 / BATCH,
-        ("in order", lambda: apply(in_order)),
-        ("out of order", lambda: apply(out_of_order)),
+        ("in order", applied(in_order)),
+        ("out of order", applied(out_of_order)),
     )
     same = bool((ordered.value == sorted_.value).all())
     report.check(same, "engine/order: the order of two symbols changed a value")
@@ -211,7 +226,9 @@ def _sort(report: Report, composition: Composition) -> None:
 
 async def _publish(report: Report, servers: Servers, composition: Composition) -> None:
     positions = range(len(composition.indexes))
-    newest = snapshots(composition, positions, Partial.zero(composition))
+    nothing = Partial.zero(composition)
+    moment = moment_of(Calendar.bundled(), nothing, now_ns=0)
+    newest = snapshots(composition, positions, nothing, moment=moment)
     messages = [
         Message(one.code, 1, encode_published(one, epoch=1, seq=1, published_ns=0))
         for one in newest

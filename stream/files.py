@@ -14,6 +14,7 @@ from typing import TextIO
 from stream.errors import FileError
 from stream.index.composition import Composition
 from stream.index.definitions import Definition, IndexFile, read_definitions, read_index_file
+from stream.index.futures import Futures, read_futures
 from stream.index.universe import Universe, read_universe
 
 _BUNDLED = resources.files("stream.index") / "bundled"
@@ -44,7 +45,9 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise FileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def load_composition(constituents: Path | None = None, indexes: Path | None = None) -> Composition:
+def load_composition(
+    constituents: Path | None = None, indexes: Path | None = None, futures: Path | None = None
+) -> Composition:
     """Build the composition that files describe.
 
     Parameters
@@ -53,6 +56,8 @@ def load_composition(constituents: Path | None = None, indexes: Path | None = No
         Path of a constituents file, or None for the bundled one.
     indexes
         Path of index definitions that add to the bundled ones or replace them, or None.
+    futures
+        Path of a futures file that replaces the bundled one, or None.
 
     Raises
     ------
@@ -73,7 +78,13 @@ def load_composition(constituents: Path | None = None, indexes: Path | None = No
         raise FileError(
             f"{indexes}: index {twice[0]} is bundled already: choose another code, or set replace = true"
         )
-    return Composition.build(universe, (*definitions, *own))
+    return Composition.build(universe, (*definitions, *own), _load_futures(futures))
+
+
+def _load_futures(path: Path | None) -> Futures:
+    if path is None:
+        return read_futures((_BUNDLED / "futures.toml").read_text("utf-8"), file="futures.toml")
+    return read_futures(_read(path), file=str(path))
 
 
 def _load_universe(path: Path | None, rules: IndexFile) -> Universe:

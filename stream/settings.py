@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from stream.errors import SettingsError
-from stream.session.hours import RegularHours
+from stream.index.price_rules import PriceRules
+from stream.session.calendar import Calendar, read_table
 from stream.wire import names
 
 PREFIX = "CAPSTREAM_"
@@ -47,9 +48,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Path of a constituents file; empty means the bundled one.
     indexes
         Path of a file of index definitions, which adds to the bundled ones or replaces them; empty means none.
-    regular_hours
-        When prints set the last price.
-    ticks_topic, partials_topic, checkpoints_topic, compositions_topic, control_topic, levels_topic, dead_letters_topic
+    calendar
+        Path of a file of closures and hours that adds to the bundled calendar; empty means none.
+    futures
+        Path of a file of futures contracts in place of the bundled one; empty means the bundled one.
+    price_limit_bp
+        A print further than this from the last good one is held back until another confirms it, in 1/100 percent; 0: none.
+    guard_bp
+        The same for a print that moves an index by more than this.
+    odd_lots
+        Whether odd lots move the overnight estimate.
+    ticks_topic, partials_topic, checkpoints_topic, compositions_topic, control_topic, levels_topic, closes_topic, \
+    index_closes_topic, dead_letters_topic
         Names of the topics.
     partitions
         Number of tick partitions, where the topic must be created.
@@ -61,6 +71,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         A worker whose partitions hold new records, none of which it applies for so long, ends, to be started again.
     checkpoint_s
         Time between two checkpoints of a book: about so much of the log is read again after a crash.
+    feed_silent_s
+        In regular hours, a live feed without any tick for so long makes the indexes stale.
     stale_after_s
         A partition that has not been heard of for so long makes its indexes stale.
     partials
@@ -88,13 +100,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     home: str = ""
     constituents: str = ""
     indexes: str = ""
-    regular_hours: str = "Mon-Fri 09:30-16:00 America/New_York"
+    calendar: str = ""
+    futures: str = ""
+    price_limit_bp: _Natural = 1_000
+    guard_bp: _Natural = 200
+    odd_lots: bool = False
     ticks_topic: str = names.TICKS_TOPIC
     partials_topic: str = names.PARTIALS_TOPIC
     checkpoints_topic: str = names.CHECKPOINTS_TOPIC
     compositions_topic: str = names.COMPOSITIONS_TOPIC
     control_topic: str = names.CONTROL_TOPIC
     levels_topic: str = names.LEVELS_TOPIC
+    closes_topic: str = names.CLOSES_TOPIC
+    index_closes_topic: str = names.INDEX_CLOSES_TOPIC
     dead_letters_topic: str = names.DEAD_LETTERS_TOPIC
     partitions: _Positive = 4
     group: str = "capstream"
@@ -102,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     progress_timeout_s: _Seconds = 30.0
     checkpoint_s: _Seconds = 5.0
     stale_after_s: _Seconds = 3.0
+    feed_silent_s: _Seconds = 5.0
     partials: Partials = "memory"
     publish_backlog: bool = False
     cadence_ms: _Natural = 100
@@ -112,12 +131,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_host: str = "127.0.0.1"
     metrics_port: _Port = 9108
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    def __post_init__(self) -> None:
-        try:
-            RegularHours.parse(self.regular_hours)
-        except SettingsError as error:
-            raise SettingsError(f"{variable('regular_hours')}: {error}") from error
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value!r}" for name, value in self.shown().items())
@@ -132,9 +145,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         }
 
     @property
-    def hours(self) -> RegularHours:
-        """Regular hours, parsed."""
-        return RegularHours.parse(self.regular_hours)
+    def calendar_text(self) -> str:
+        """The user's own closures and hours, as their file has them; raises FileError where it cannot be read."""
+        return read_table(Path(self.calendar)) if self.calendar else ""
+
+    @property
+    def trading_calendar(self) -> Calendar:
+        """The calendar that these settings name; raises FileError where its file cannot be used."""
+        return Calendar.over_bundled(self.calendar_text, file=self.calendar)
+
+    @property
+    def price_rules(self) -> PriceRules:
+        """What is held back as a suspect."""
+        return PriceRules(
+            limit_bp=self.price_limit_bp, guard_bp=self.guard_bp, odd_lots=self.odd_lots
+        )
 
     @property
     def redis_names(self) -> names.RedisNames:
@@ -145,6 +170,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def constituents_path(self) -> Path | None:
         """Path of the constituents file, or None for the bundled one."""
         return Path(self.constituents) if self.constituents else None
+
+    @property
+    def futures_path(self) -> Path | None:
+        """Path of the futures file, or None for the bundled one."""
+        return Path(self.futures) if self.futures else None
 
     @property
     def indexes_path(self) -> Path | None:

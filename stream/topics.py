@@ -69,6 +69,8 @@ COMPOSITIONS_CONFIG: Mapping[str, str] = {
 }
 #: Numbers of control records are offsets, and books remember them: the list is kept whole.
 CONTROL_CONFIG: Mapping[str, str] = {"retention.ms": "-1"}
+#: Official prices are kept.
+CLOSES_CONFIG: Mapping[str, str] = {"cleanup.policy": "compact"}
 LEVELS_CONFIG: Mapping[str, str] = {"retention.ms": str(8 * _MS_PER_DAY)}
 DEAD_LETTERS_CONFIG: Mapping[str, str] = {"retention.ms": str(30 * _MS_PER_DAY)}
 
@@ -132,6 +134,8 @@ async def ensure_topics(settings: Settings) -> int:
             (settings.compositions_topic, COMPOSITIONS_CONFIG),
             (settings.control_topic, CONTROL_CONFIG),
             (settings.levels_topic, LEVELS_CONFIG),
+            (settings.closes_topic, CLOSES_CONFIG),
+            (settings.index_closes_topic, CLOSES_CONFIG),
             (settings.dead_letters_topic, DEAD_LETTERS_CONFIG),
         ):
             await _ensure(admin, topic, 1, config)

@@ -40,12 +40,15 @@ def mismatches(fields: Mapping[str, bytes], index: Index) -> Iterator[Mismatch]:
     lowest, highest = value
     if not index.divisor.level(lowest) <= level <= index.divisor.level(highest):
         yield "level", fields["level"], level_text(index.divisor.level(lowest)).encode()
-    change = level - close
+    shown = (
+        fields["level"] if fields.get("indicative", b"null") == b"null" else fields["indicative"]
+    )
+    change = (points(shown) or 0) - close
     percent = divide_half_away(change * 100 * 10**PERCENT_DECIMALS, close) if close else 0
     counts = [int(fields[name]) for name in ("priced", "up", "down")]
     expected = {
         "name": b'"%b"' % index.name.encode(),
-        "last": fields["level"],
+        "last": shown,
         "change": level_text(change).encode(),
         "change_pct": decimal_text(percent, PERCENT_DECIMALS).encode(),
         "divisor": b'"%b"' % index.divisor.text.encode(),

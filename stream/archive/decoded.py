@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from stream.archive.source import LogRecord
 from stream.archive.tables import TableWriter, read_records
-from stream.index.snapshot import COVERAGE_DECIMALS, PERCENT_DECIMALS
+from stream.index.estimate import COVERAGE_DECIMALS
+from stream.index.snapshot import PERCENT_DECIMALS
 from stream.index.ticks import Kind
 from stream.index.units import INT64_LIMIT, LEVEL_DECIMALS, PRICE_DECIMALS
 from stream.wire import compositions

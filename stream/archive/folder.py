@@ -30,7 +30,7 @@ class FolderSource:
         As given.
     manifest
         What the folder says of itself.
-    name, topic, regular_hours, incomplete
+    name, topic, calendar, price_rules, incomplete
         As in `Source`.
 
     Raises
@@ -44,7 +44,8 @@ class FolderSource:
         self.manifest: Manifest = read_manifest(folder)
         self.name = str(folder)
         self.topic = next((f.topic for f in self.manifest.records if f.log == "ticks"), "")
-        self.regular_hours = self.manifest.regular_hours
+        self.calendar = self.manifest.calendar
+        self.price_rules = self.manifest.price_rules
         self.incomplete: Mapping[int, int] = self.manifest.incomplete
 
     @property

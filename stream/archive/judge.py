@@ -22,6 +22,14 @@ from stream.index.snapshot import Extremes, Snapshot
 #: A writer that was not answered writes what it has in hand once more: so many levels of an index at most.
 MOST_COPIED = 1_000
 
+#: A held level repeats the last good one but for these.
+OF_THE_MOMENT = frozenset(
+    (
+        *("phase", "cash_phase", "status", "age_s", "oldest_age_s", "last", "change", "change_pct"),
+        *("indicative", "indicative_method", "indicative_age_s", "indicative_coverage"),
+    )
+)
+
 #: These tell most, so they are named first.
 FIRST = ("session", "composition", "level")
 
@@ -134,14 +142,15 @@ class Judge:
     def _compare_held(
         self, one: Recomputed, audit: Audit, fields: _Fields, line: _Line
     ) -> tuple[str, list[_Fault]]:
-        if line.fields and not _faults(fields, _without_own(line.fields)):
+        mine = _of_prices(fields)
+        if line.fields and not _faults(mine, _of_prices(line.fields)):
             return "held", []
         if one.snapshot is not None:
             extremes = self._extremes.by_code.get(audit.code, ("", 0, 0, 0))
             again = one.snapshot
             if again.session == extremes[0]:
                 again = again._replace(open=extremes[1], high=extremes[2], low=extremes[3])
-            if not _faults(fields, recomputed_fields(again)):
+            if not _faults(mine, _of_prices(recomputed_fields(again))):
                 return "held", []
         index = self._index(audit.composition, audit.code)
         if index is None:
@@ -204,5 +213,7 @@ def _faults(fields: _Fields, expected: _Fields) -> list[_Fault]:
     ]
 
 
-def _without_own(fields: _Fields) -> dict[str, bytes]:
-    return {name: text for name, text in fields.items() if name not in PUBLISHERS_OWN}
+def _of_prices(fields: _Fields) -> dict[str, bytes]:
+    """Leave out what a held level says of its own moment, and of its publisher."""
+    apart = PUBLISHERS_OWN | OF_THE_MOMENT
+    return {name: text for name, text in fields.items() if name not in apart}

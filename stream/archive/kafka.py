@@ -30,13 +30,13 @@ class KafkaSource:
     Parameters
     ----------
     settings
-        Kafka's address, names of the topics, regular hours.
+        Kafka's address, names of the topics, calendar and rules for prices.
     states, incomplete
         Books to begin with, by partition, as an export has left them, and what they may lack.
 
     Attributes
     ----------
-    name, topic, regular_hours, states, ends, incomplete
+    name, topic, calendar, price_rules, states, ends, incomplete
         As in `Source`.
     topics
         Name of each log's topic.
@@ -51,7 +51,8 @@ class KafkaSource:
     ) -> None:
         self.name = f"Kafka at {settings.kafka_url}"
         self.topic = settings.ticks_topic
-        self.regular_hours = settings.regular_hours
+        self.calendar = settings.calendar_text
+        self.price_rules = settings.price_rules
         self.states: Mapping[int, BookState] = states or {}
         self.ends: Mapping[int, BookState] = {}
         self.incomplete: Mapping[int, int] = incomplete or {}

@@ -8,6 +8,7 @@ import msgspec
 
 from stream.archive.source import Log
 from stream.errors import FileError
+from stream.index.price_rules import PriceRules
 
 NAME = "manifest.json"
 FORMAT = "capstream-archive"
@@ -87,8 +88,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         When, UTC.
     code_version
         Of the program that wrote it; the one that published each level stands in the level.
-    regular_hours
-        When prints set the last price: a setting that decides which ticks count.
+    calendar
+        The user's own closures and hours, as their file has them; empty where there is none. It decides which ticks count.
+    price_rules
+        What was held back as a suspect.
     records
         A file for each log and partition.
     books
@@ -108,7 +111,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     session: str | None
     created: str
     code_version: str
-    regular_hours: str
+    calendar: str
+    price_rules: PriceRules
     records: tuple[File, ...]
     books: Extra
     decoded: tuple[Extra, ...] = ()

@@ -15,7 +15,7 @@ from stream.wire.snapshots import snapshot_fields
 
 #: What only the publisher knows: his clock and his counters. No log says these, so they are not computed again.
 PUBLISHERS_OWN = frozenset(
-    ("epoch", "seq", "published_ns", "offsets", "code_version", "status"),
+    ("epoch", "seq", "published_ns", "offsets", "code_version"),
 )
 
 #: Of a session's published levels: compared with these, not with the ticks.
@@ -38,7 +38,7 @@ class Audit(msgspec.Struct, frozen=True):
     session
         Trade date, or None before the first.
     status
-        `held`, `stale`, or empty.
+        As published.
     code_version
         Of the program that published it.
     """
@@ -52,6 +52,11 @@ class Audit(msgspec.Struct, frozen=True):
     session: str | None = None
     status: str = ""
     code_version: str = ""
+
+    @property
+    def stale(self) -> bool:
+        """Whether prices were in doubt that make it, or none had come for longer than they should."""
+        return self.status == "stale"
 
     @property
     def held(self) -> bool:

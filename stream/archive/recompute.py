@@ -7,13 +7,16 @@ from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Seque
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import numpy as np
+
 from stream.archive.published import Published, read_published
 from stream.archive.replay import Replay
 from stream.archive.sessions import Extent
 from stream.archive.source import LogRecord, Source
 from stream.errors import WireError
+from stream.index.aggregate import Doubt
 from stream.index.partial import total
-from stream.index.snapshot import Snapshot, snapshots
+from stream.index.snapshot import Snapshot, moment_of, snapshots
 
 #: Levels that are read ahead: those of one second are written in another order than they were published in.
 WINDOW = 20_000
@@ -139,12 +142,15 @@ async def _compute_publication(
             one.why = f"a sum of partitions that stand in {standings}"
         return
     composition = replay.composition(partials[0].composition)
-    wanted = {one.published.audit.code for one in levels if one.published is not None}
-    positions = [i for i, code in enumerate(composition.codes) if code in wanted]
-    computed = {
-        one.code: one for one in snapshots(composition, positions, total(composition, partials))
-    }
+    added = total(composition, partials)
     for one in levels:
         assert one.published is not None
-        one.snapshot = computed.get(one.published.audit.code)
-        one.why = "" if one.snapshot else f"no such index in composition {composition.id}"
+        audit = one.published.audit
+        if audit.code not in composition.codes:
+            one.why = f"no such index in composition {composition.id}"
+            continue
+        # Whether a worker was silent stands in no log; all that follows from it is computed.
+        doubts = np.full(len(composition.indexes), Doubt.STALE if audit.stale else Doubt.NONE)
+        moment = moment_of(replay.calendar, added, audit.published_ns)
+        position = composition.codes.index(audit.code)
+        (one.snapshot,) = snapshots(composition, [position], added, moment=moment, doubts=doubts)

@@ -18,7 +18,7 @@ from stream.index.partial import Partial
 from stream.pipeline.dead_letters import DeadLetters
 from stream.pipeline.intake import Intake, MissingCompositionError
 from stream.pipeline.transport import FetchedBatch
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 
 #: Books are remembered this many records apart at first; the distance doubles where a log is long.
 FIRST_DISTANCE = 20_000
@@ -220,19 +220,26 @@ class Replay:
         Holds the books.
     incomplete
         As below.
+    calendar
+        By which the levels were published.
 
     Attributes
     ----------
-    tracks
+    tracks, calendar
         As given.
     incomplete
         Partitions whose first records are gone, with no whole book in their place, and the first offset that is left.
     """
 
     def __init__(
-        self, tracks: Mapping[int, Track], intake: Intake, incomplete: Mapping[int, int]
+        self,
+        tracks: Mapping[int, Track],
+        intake: Intake,
+        incomplete: Mapping[int, int],
+        calendar: Calendar,
     ) -> None:
         self.tracks = tracks
+        self.calendar = calendar
         self.incomplete = incomplete
         self._intake = intake
 
@@ -293,9 +300,11 @@ async def open_replay(
         raise SetupError(f"{source.name}: there is no log of ticks (topic {source.topic})")
     without = spans.keys() - source.states.keys()
     first = await compositions.first() if without else source.states[min(spans)].composition
+    calendar = Calendar.over_bundled(source.calendar, file=f"calendar of {source.name}")
     intake = Intake(
         await compositions.get(first),
-        hours=RegularHours.parse(source.regular_hours),
+        calendar=calendar,
+        rules=source.price_rules,
         dead_letters=DeadLetters(per_s=0),
         topic=source.topic,
     )
@@ -310,7 +319,7 @@ async def open_replay(
     tracks = {p: Track(source, p, span, intake, compositions, on_move) for p, span in spans.items()}
     cut = {p: spans[p].start for p in sorted(without) if spans[p].start > 0}
     try:
-        yield Replay(tracks, intake, {**source.incomplete, **cut})
+        yield Replay(tracks, intake, {**source.incomplete, **cut}, calendar)
     finally:
         for track in tracks.values():
             await track.close()

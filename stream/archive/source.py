@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from stream.index.book import BookState
+from stream.index.price_rules import PriceRules
 
 #: What is kept: ticks with control records among them, published levels, compositions, the control list.
 Log = Literal["ticks", "levels", "compositions", "control"]
@@ -48,15 +49,18 @@ class Source(Protocol):
         What it is, for messages.
     topic
         Name of the ticks topic, as checkpoints name it.
-    regular_hours
-        When prints set the last price, as settings write it: it decides which ticks count.
+    calendar
+        The user's own closures and hours, as their file has them; empty where there is none. It decides which ticks count.
+    price_rules
+        What is held back as a suspect.
     incomplete
         Partitions whose books to begin with may lack prices, since their log had lost its beginning, and where it began.
     """
 
     name: str
     topic: str
-    regular_hours: str
+    calendar: str
+    price_rules: PriceRules
     incomplete: Mapping[int, int]
 
     @property

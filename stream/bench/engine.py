@@ -9,8 +9,9 @@ import numpy as np
 
 from stream.index.book import Book
 from stream.index.composition import Composition
+from stream.index.price_rules import PriceRules
 from stream.index.ticks import Ticks, Verdict
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 
 #: 2026-07-17 12:00 New York, a Friday: the bundled prices' own date.
 START_NS = 1_784_304_000_000_000_000
@@ -42,11 +43,13 @@ def seeded_batches(composition: Composition, *, ticks: int) -> Iterator[Ticks]:
             cond=np.ones(n, np.uint16),
             kind=np.zeros(n, np.uint8),
             recorded=ts,
+            size=np.full(n, 100, np.uint32),
+            venue=np.zeros(n, np.uint8),
         )
 
 
 def measure_engine(
-    composition: Composition, hours: RegularHours, *, ticks: int
+    composition: Composition, calendar: Calendar, rules: PriceRules, *, ticks: int
 ) -> dict[str, float | int | bool]:
     """Apply seeded ticks to one book, with a partial after every batch.
 
@@ -60,7 +63,7 @@ def measure_engine(
     AssertionError
         Where the answer is wrong: a rate of wrong answers means nothing.
     """
-    book = Book(composition, hours=hours, partition=0)
+    book = Book(composition, calendar=calendar, rules=rules, partition=0)
     batches = list(seeded_batches(composition, ticks=ticks))
     last_price = composition.reference_price.copy()
     applying = valuing = 0.0

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -23,6 +24,8 @@ from stream.index.composition import Composition
 from stream.pipeline.worker import Worker
 from stream.settings import Settings
 from stream.wire.ticks_json import encode_tick
+
+ALWAYS_OPEN = Path(__file__).with_name("always_open.toml")
 
 #: The index that every tick moves.
 CODE = "US3000"
@@ -88,7 +91,7 @@ async def measure_latency(
         ticks_topic=f"bench-latency-{uuid.uuid4().hex[:12]}",
         group=f"capstream-bench-{uuid.uuid4().hex[:12]}",
         redis_prefix=PREFIX,
-        regular_hours="Mon-Sun 00:00-23:59 UTC",
+        calendar=str(ALWAYS_OPEN),
         cadence_ms=0,
     )
     worker = Worker(settings, composition)

@@ -104,7 +104,9 @@ Figures = dict[str, float | int | dict[str, orjson.Fragment]]
 def _ingest(args: argparse.Namespace, settings: Settings) -> Figures:
     if not args.bootstrap or not args.topic or not args.ticks:
         raise SettingsError("bench ingest needs --bootstrap, --topic and --ticks")
-    composition = load_composition(settings.constituents_path, settings.indexes_path)
+    composition = load_composition(
+        settings.constituents_path, settings.indexes_path, settings.futures_path
+    )
     with contextlib.ExitStack() as stack:
         if not settings.redis_url:
             redis = stack.enter_context(EmbeddedRedis(_folder(stack)))
@@ -126,13 +128,19 @@ def _ingest(args: argparse.Namespace, settings: Settings) -> Figures:
 
 
 def _engine(args: argparse.Namespace, settings: Settings) -> Figures:
-    composition = load_composition(settings.constituents_path, settings.indexes_path)
+    composition = load_composition(
+        settings.constituents_path, settings.indexes_path, settings.futures_path
+    )
     ticks = args.ticks or ENGINE_TICKS
-    return {**measure_engine(composition, settings.hours, ticks=ticks)}
+    return {
+        **measure_engine(composition, settings.trading_calendar, settings.price_rules, ticks=ticks)
+    }
 
 
 def _latency(args: argparse.Namespace, settings: Settings) -> Figures:
-    composition = load_composition(settings.constituents_path, settings.indexes_path)
+    composition = load_composition(
+        settings.constituents_path, settings.indexes_path, settings.futures_path
+    )
     with contextlib.ExitStack() as stack:
         if not (settings.kafka_url and settings.redis_url):
             up = stack.enter_context(embedded(_folder(stack)))

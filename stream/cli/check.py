@@ -48,7 +48,9 @@ def run(_: argparse.Namespace) -> int:
 
 
 def _files(settings: Settings) -> str:
-    composition = load_composition(settings.constituents_path, settings.indexes_path)
+    composition = load_composition(
+        settings.constituents_path, settings.indexes_path, settings.futures_path
+    )
     left_out = f"; left out: {', '.join(composition.left_out)}" if composition.left_out else ""
     return (
         f"{len(composition.indexes)} indexes of {len(composition.universe)} constituents, "

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ import msgspec
 from rich.console import Console
 
 from stream.cli.common import load_settings, run_loop
+from stream.cli.simulate import add_speed, add_start
 from stream.cli.ticker import LARGE, SMALL, grouped, percent, signed, spread_bp
 from stream.cli.watch import Follower, show
 from stream.cli.worker import configure_logging
@@ -38,7 +39,11 @@ EPILOG = """\
 examples:
   capstream demo                  until Ctrl-C
   capstream demo --seconds 20     ends by itself, with a summary
+  capstream demo --phase opening  from half a minute before the opening auction
+  capstream demo --phase overnight --speed 60
+  capstream demo --from 15:59     the last close
 
+TIME is ISO 8601, or HH:MM[:SS]; without an offset it is New York's. By default the demo shows the phase of this moment.
 Where CAPSTREAM_KAFKA_URL and CAPSTREAM_REDIS_URL name services of your own, none are started.
 """
 
@@ -60,8 +65,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--seconds", type=float, metavar="N", help="end after this long; default: until Ctrl-C"
     )
     parser.add_argument(
-        "--rate", type=int, default=5_000, metavar="R", help="ticks a second (default 5000)"
+        "--rate",
+        type=int,
+        default=5_000,
+        metavar="R",
+        help="trades of shares a second in regular hours (default 5000)",
     )
+    add_start(parser)
+    add_speed(parser, help="simulated seconds a second, or max (default: %(default)g)")
     parser.add_argument(
         "--seed", type=int, default=1, metavar="S", help="of the simulated market (default 1)"
     )
@@ -78,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo until it is ended."""
     settings = load_settings(find_services=False, metrics_port=args.metrics_port)
     configure_logging("CRITICAL")
-    composition = load_composition(settings.constituents_path, settings.indexes_path)
+    composition = load_composition(
+        settings.constituents_path, settings.indexes_path, settings.futures_path
+    )
     console = Console(stderr=True)
     with contextlib.ExitStack() as stack:
         addresses = _addresses(stack, console, settings)
@@ -138,10 +151,20 @@ async def _run_market(
     follower: Follower,
     working: asyncio.Task[None],
     stop: asyncio.Event,
-    places: Sequence[str],
+    places: list[str],
 ) -> FeedSummary:
     market = asyncio.create_task(
-        simulate(settings, rate=args.rate, seconds=args.seconds, seed=args.seed, stop=stop)
+        simulate(
+            settings,
+            rate=args.rate,
+            seconds=args.seconds,
+            seed=args.seed,
+            phase=args.phase,
+            start=args.start,
+            speed=args.speed,
+            stop=stop,
+            say=places.append,
+        )
     )
     over = asyncio.Event()
     for task in (market, working):
@@ -206,7 +229,7 @@ def _summary(worker: Worker, follower: Follower, feed: FeedSummary) -> None:
     for code, name in ((LARGE, "large cap"), (SMALL, "small cap")):
         one = follower.snapshots.get(code)
         if one is not None:
-            level, change = grouped(round_display(one["level"])), percent(one["change_pct"])
+            level, change = grouped(round_display(one["last"])), percent(one["change_pct"])
             out.print(f"{name:<14} {code} {level}  {change}  (simulated)")
     spread = spread_bp(follower.snapshots)
     if spread is not None:

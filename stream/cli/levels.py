@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import orjson
@@ -24,11 +26,10 @@ from stream.files import load_composition
 from stream.index.book import Book
 from stream.index.control import Roll
 from stream.index.partial import Origin
-from stream.index.snapshot import Snapshot, snapshots
+from stream.index.snapshot import Snapshot, moment_of, snapshots
 from stream.index.ticks import Verdict
 from stream.index.units import NS_PER_S
-from stream.session.days import Session
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar, Session
 from stream.wire.snapshots import snapshot_fields
 from stream.wire.symbols import SymbolTable
 
@@ -46,11 +47,12 @@ MALFORMED = "malformed"
 
 @dataclass(slots=True)
 class Account:
-    """What became of the trades: applied + refused = ticks."""
+    """What became of the trades, up to a moment: applied + refused = ticks."""
 
     ticks: int
     applied: int
     refused: Counter[str]
+    limit_ns: int | None
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,15 +78,26 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Print the levels."""
     settings = load_settings(constituents=args.constituents, indexes=args.indexes)
-    composition = load_composition(settings.constituents_path, settings.indexes_path)
-    book = Book(composition, hours=settings.hours, partition=0)
+    composition = load_composition(
+        settings.constituents_path, settings.indexes_path, settings.futures_path
+    )
+    calendar = settings.trading_calendar
+    book = Book(composition, calendar=calendar, rules=settings.price_rules, partition=0)
     book.origin = Origin.REPLAY if args.files else Origin.LIVE
-    account = _apply(book, args.files, args.at, settings.hours)
+    account = _apply(book, args.files, args.at, calendar)
     if composition.left_out:
         left_out = ", ".join(composition.left_out)
         sys.stderr.write(f"left out, since they select no constituent: {left_out}\n")
     total = book.partial()
-    newest = snapshots(composition, list(range(len(composition.indexes))), total)
+    if account.limit_ns is not None:
+        total = replace(total, clock_ns=account.limit_ns)
+    newest = snapshots(
+        composition,
+        list(range(len(composition.indexes))),
+        total,
+        moment=moment_of(calendar, total, time.time_ns()),
+        soq=bool(args.files),
+    )
     if args.json:
         print_json(_report(newest, account))
     else:
@@ -92,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _apply(book: Book, files: Iterable[Path], at: str | None, hours: RegularHours) -> Account:
-    symbols = SymbolTable(book.composition.universe.symbols)
+def _apply(book: Book, files: Iterable[Path], at: str | None, calendar: Calendar) -> Account:
+    symbols = SymbolTable(book.composition.symbols)
     counts = np.zeros(len(Verdict), np.int64)
     n_bad = 0
     limit: int | None = None
@@ -102,8 +115,8 @@ def _apply(book: Book, files: Iterable[Path], at: str | None, hours: RegularHour
         tape = read_tape(path)
         for trades in tape:
             if at is not None and limit is None:
-                limit = parse_time(at, tape_ts=int(trades.ts[0]), hours=hours)
-            for part, reached in by_session(trades, session, hours.zone):
+                limit = parse_time(at, tape_ts=int(trades.ts[0]), zone=calendar.zone)
+            for part, reached in by_session(trades, session, calendar):
                 if limit is not None and reached.starts_ns > limit:
                     continue
                 if reached != session:
@@ -121,20 +134,20 @@ def _apply(book: Book, files: Iterable[Path], at: str | None, hours: RegularHour
     )
     if n_bad:
         refused[MALFORMED] = n_bad
-    return Account(int(counts.sum()) + n_bad, int(counts[Verdict.APPLIED]), refused)
+    return Account(int(counts.sum()) + n_bad, int(counts[Verdict.APPLIED]), refused, limit)
 
 
-def parse_time(text: str, *, tape_ts: int, hours: RegularHours) -> int:
+def parse_time(text: str, *, tape_ts: int, zone: ZoneInfo) -> int:
     """Read a moment given on the command line.
 
     Parameters
     ----------
     text
-        ISO 8601 with offset, or HH:MM[:SS] in the zone of the hours on the tape's day.
+        ISO 8601 with offset, or HH:MM[:SS] in the zone on the tape's day.
     tape_ts
         A moment of that day, ns since 1970 UTC.
-    hours
-        Give the zone.
+    zone
+        Where the day is counted.
 
     Returns
     -------
@@ -148,21 +161,20 @@ def parse_time(text: str, *, tape_ts: int, hours: RegularHours) -> int:
 
     Examples
     --------
-    >>> hours = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
-    >>> parse_time("15:59", tape_ts=1381132800614000000, hours=hours)
+    >>> parse_time("15:59", tape_ts=1381132800614000000, zone=ZoneInfo("America/New_York"))
     1381175940000000000
     """
-    day = datetime.fromtimestamp(tape_ts // NS_PER_S, hours.zone).date()
+    day = datetime.fromtimestamp(tape_ts // NS_PER_S, zone).date()
     try:
         if "T" in text or " " in text:
             moment = datetime.fromisoformat(text)
             if moment.tzinfo is None:
                 raise ValueError
         else:
-            moment = datetime.fromisoformat(f"{day}T{text}").replace(tzinfo=hours.zone)
+            moment = datetime.fromisoformat(f"{day}T{text}").replace(tzinfo=zone)
     except ValueError as error:
         raise SettingsError(
-            f"time {text!r}: expected ISO 8601 with offset, or HH:MM[:SS] in {hours.zone.key}"
+            f"time {text!r}: expected ISO 8601 with offset, or HH:MM[:SS] in {zone.key}"
         ) from error
     return int(moment.timestamp()) * NS_PER_S + moment.microsecond * 1000
 

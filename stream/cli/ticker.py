@@ -25,6 +25,18 @@ MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 NEW_YORK = ZoneInfo("America/New_York")
 
+PHASES = {
+    "overnight": "Overnight",
+    "pre_market": "Pre-market",
+    "regular": "Regular session",
+    "post_market": "Post-market",
+    "maintenance": "Maintenance",
+    "closed": "Closed",
+}
+
+#: Columns that the whole table takes.
+WIDE = 100
+
 #: Three heartbeats missed.
 SILENT_AFTER_S = 3.0
 
@@ -58,7 +70,12 @@ def read_fields(data: bytes) -> dict[str, Any]:
 
 
 def screen(
-    snapshots: Mapping[str, Fields], rates: Rates, *, height: int, foot: Sequence[str] = ()
+    snapshots: Mapping[str, Fields],
+    rates: Rates,
+    *,
+    height: int,
+    width: int = WIDE,
+    foot: Sequence[str] = (),
 ) -> RenderableType:
     """Draw the whole screen.
 
@@ -68,47 +85,111 @@ def screen(
         Newest snapshot of each index by code, decimals as Decimal.
     rates
         Shown in the first line.
-    height
-        Lines there are.
+    height, width
+        Lines and columns there are.
     foot
         Lines to end with.
     """
     hero = _hero(snapshots)
-    used = 4 + (3 if hero is not None else 0) + len(foot)
+    used = 4 + (4 if hero is not None else 0) + len(foot)
     rows = sorted(snapshots.values(), key=_order)
     parts: list[RenderableType] = [_header(snapshots, rates), Rule(style=LABEL)]
     if hero is not None:
         parts += [hero, Rule(style=LABEL)]
     room = max(height - used, 5)
-    parts.append(table(rows[: room - 1]))
+    parts.append(table(rows[: room - 1], wide=width >= WIDE))
     if len(rows) > room - 1:
         parts.append(Text(f"  and {len(rows) - room + 1} more", style=LABEL))
     parts += [Text(f" {line}", style=LABEL, no_wrap=True, overflow="ellipsis") for line in foot]
     return Group(*parts)
 
 
-def table(rows: Sequence[Fields]) -> Table:
-    """Draw the table of indexes."""
+def table(rows: Sequence[Fields], *, wide: bool = True) -> Table:
+    """Draw the table of indexes; where there is room, with the number of constituents that have traded."""
     grid = Table(box=None, pad_edge=False, header_style=LABEL, expand=False)
     grid.add_column("", width=1)
     grid.add_column("Index", no_wrap=True, width=22)
     for name, width in (("Level", 12), ("Change", 9), ("%", 9)):
         grid.add_column(name, justify="right", no_wrap=True, width=width)
-    grid.add_column("Priced", justify="right", no_wrap=True, width=11)
+    if wide:
+        grid.add_column("Priced", justify="right", no_wrap=True, width=11)
+    grid.add_column("Status", no_wrap=True, width=14)
     for one in rows:
+        priced = Text(f"{one['priced']:,}/{one['constituents']:,}", style=LABEL)
         grid.add_row(
             glyph(one["code"]),
             one["code"],
-            grouped(round_display(one["level"])),
+            _figure(one),
             Text(signed(one["change"]), style=colour(one["change"])),
             Text(percent(one["change_pct"]), style=colour(one["change_pct"])),
-            Text("held" if one.get("status") == "held" else _priced(one), style=LABEL),
+            *([priced] if wide else []),
+            Text(status(one), style=CAUTION if one["status"] == "stale" else LABEL),
         )
     return grid
 
 
-def _priced(one: Fields) -> str:
-    return f"{one['priced']:,}/{one['constituents']:,}"
+def _figure(one: Fields, style: str = "") -> Text:
+    """Write the level that a screen shows; what is not made of regular prices is underlined, what is stale is grey."""
+    text = Text(grouped(round_display(one["last"])), style=style)
+    if one["indicative"] is not None:
+        text.stylize("underline")
+    if one["status"] in ("stale", "held"):
+        text.stylize(LABEL)
+    return text
+
+
+def status(one: Fields) -> str:
+    """Say in words how far an index is to be relied on.
+
+    Examples
+    --------
+    >>> status({"status": "official_close"}), status({"status": "stale", "age_s": 47})
+    ('official close', 'stale 47 s')
+    >>> status({"status": "stale", "age_s": 3, "indicative_age_s": 7200})
+    'stale 2 h'
+    """
+    words: str = one["status"].replace("_", " ")
+    if words != "stale":
+        return words
+    age_s = one.get("indicative_age_s")
+    return f"stale {duration(one['age_s'] if age_s is None else age_s)}"
+
+
+def source(one: Fields) -> str:
+    """Say in words what a level is made from, and how old its newest price is.
+
+    Examples
+    --------
+    >>> source({"indicative": 1, "indicative_method": "futures", "indicative_age_s": 14, "indicative_coverage": 0})
+    'futures, 14 s'
+    >>> source({"indicative": None, "status": "firm", "coverage": Decimal("0.999"), "age_s": 0})
+    'firm, 99.9%, 0 s'
+    """
+    if one["indicative"] is None:
+        share = round_display(100 * one["coverage"], 1)
+        return f"{status(one)}, {share}%, {duration(one['age_s'])}"
+    method = one["indicative_method"]
+    age = duration(one["indicative_age_s"])
+    if method == "futures":
+        return f"futures, {age}"
+    share = round_display(100 * one["indicative_coverage"], 0)
+    return f"{method.replace('_', ', ')} {share}%, {age}"
+
+
+def duration(seconds: int | None) -> str:
+    """Write a duration in its largest unit.
+
+    Examples
+    --------
+    >>> duration(47), duration(600), duration(7200), duration(200_000), duration(None)
+    ('47 s', '10 min', '2 h', '2 d', 'no price')
+    """
+    if seconds is None:
+        return "no price"
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length or seconds == length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def glyph(code: str) -> str:
@@ -179,14 +260,22 @@ def _order(one: Fields) -> tuple[bool, Decimal, str]:
 
 
 def _header(snapshots: Mapping[str, Fields], rates: Rates) -> Text:
-    text = Text(" capstream  ")
+    text = Text(" capstream  ", no_wrap=True, overflow="crop")
     origins = {one["origin"] for one in snapshots.values()} - {"live"}
     if origins:
         text.append(f" {' and '.join(sorted(origins)).upper()} ", style="reverse")
         text.append("  ")
-    events = [one["event_ns"] for one in snapshots.values() if one["event_ns"] is not None]
-    if events:
-        moment = datetime.fromtimestamp(max(events) // NS_PER_S, UTC).astimezone(NEW_YORK)
+    phases = {one["phase"] for one in snapshots.values()}
+    if phases:
+        text.append(f"{', '.join(PHASES[phase] for phase in sorted(phases))}  ")
+    # A price's time and its age give the clock that the phases follow: of a simulation, its own.
+    clocks = [
+        one["event_ns"] // NS_PER_S + one["age_s"]
+        for one in snapshots.values()
+        if one["event_ns"] is not None and one["age_s"] is not None
+    ]
+    if clocks:
+        moment = datetime.fromtimestamp(max(clocks), UTC).astimezone(NEW_YORK)
         text.append(f"{moment:%a %d %b %H:%M:%S} NY  ")
     if rates.ticks_per_s is not None:
         text.append(f"{rates.ticks_per_s:,.0f} ticks/s  ", style=LABEL)
@@ -208,15 +297,16 @@ def _hero(snapshots: Mapping[str, Fields]) -> Table | None:
     leads = "Small leads" if spread > 0 else "Large leads" if spread < 0 else "Even"
     grid.add_row(" ● Large cap US1000", leads, "• Small cap US2000")
     grid.add_row(
-        Text(f" {grouped(round_display(large['level']))}", style="bold"),
+        Text(" ") + _figure(large, "bold"),
         Text(f"{signed(Decimal(spread), 0)} bp", style="bold"),
-        Text(grouped(round_display(small["level"])), style="bold"),
+        _figure(small, "bold"),
     )
     grid.add_row(
         Text(f" {percent(large['change_pct'])}", style=colour(large["change_pct"])),
         "",
         Text(percent(small["change_pct"]), style=colour(small["change_pct"])),
     )
+    grid.add_row(Text(f" {source(large)}", style=LABEL), "", Text(source(small), style=LABEL))
     return grid
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from stream.cli.common import load_settings, print_json
-from stream.cli.ticker import Fields, Rates, missing, screen, table
+from stream.cli.ticker import WIDE, Fields, Rates, missing, screen, table
 from stream.client import AsyncLevels, Levels, Update
 from stream.errors import ServiceError
 from stream.settings import Settings, mask_password
@@ -72,7 +72,7 @@ def _print_once(settings: Settings, codes: Sequence[str], *, as_json: bool) -> N
         members = [b'"%s":%s' % (one.code.encode(), one.data) for one in updates]
         print_json(b'{"levels":{' + b",".join(members) + b"}}")
     else:
-        Console().print(table([one.fields for one in updates]))
+        Console().print(table([one.fields for one in updates], wide=Console().width >= WIDE))
 
 
 class Follower:
@@ -186,7 +186,13 @@ async def show(
             )
             drawn = missing()
             if follower.snapshots:
-                drawn = screen(follower.snapshots, rates, height=console.height, foot=foot)
+                drawn = screen(
+                    follower.snapshots,
+                    rates,
+                    height=console.height,
+                    width=console.width,
+                    foot=foot,
+                )
             live.update(drawn, refresh=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 1 / REFRESH_PER_S)

@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
         indexes=args.indexes,
     )
     configure_logging(settings.log_level)
-    composition = load_composition(settings.constituents_path, settings.indexes_path)
+    composition = load_composition(
+        settings.constituents_path, settings.indexes_path, settings.futures_path
+    )
     for code in composition.left_out:
         sys.stderr.write(f"left out: {code} selects none of the constituents\n")
     tune_collector()

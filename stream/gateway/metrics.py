@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from stream import __version__
 from stream.index.aggregate import Doubt
 from stream.index.lines import MAX_LINES
+from stream.index.status import Status
 from stream.index.units import LEVEL_SCALE
 from stream.pipeline.intake import AGE_BOUNDS_S, OTHER
 from stream.pipeline.worker import Worker
@@ -101,6 +102,11 @@ def _ticks(worker: Worker) -> Iterator[Metric]:
         "capstream_dead_letters_dropped",
         "Dead letters that were only counted, because of the rate limit.",
         value=worker.dead_letters.dropped,
+    )
+    yield CounterMetricFamily(
+        "capstream_suspects_confirmed",
+        "Prints that were held back as suspects until another confirmed them.",
+        value=sum(book.confirmed for book in worker.intake.books.values()),
     )
     yield GaugeMetricFamily(
         "capstream_recompute_drift",
@@ -220,9 +226,23 @@ def _publications(worker: Worker) -> Iterator[Metric]:
             doubts.add_metric([doubt.name.lower()], count)
         yield doubts
     level = GaugeMetricFamily("capstream_level", "Last published level.", labels=["index"])
+    last = GaugeMetricFamily(
+        "capstream_last",
+        "Last published value that screens show: the level, or its estimate outside regular hours.",
+        labels=["index"],
+    )
+    statuses = GaugeMetricFamily(
+        "capstream_indexes", "Indexes by the status of their last level.", labels=["status"]
+    )
     for code, one in published.levels.items():
         level.add_metric([code], one.level / LEVEL_SCALE)
+        last.add_metric([code], one.last / LEVEL_SCALE)
+    standing = Counter(one.status for one in published.levels.values())
+    for status in Status:
+        statuses.add_metric([status], standing[status])
     yield level
+    yield last
+    yield statuses
     yield GaugeMetricFamily(
         "capstream_metrics_timestamp_seconds", "When these metrics were read.", value=time.time()
     )

@@ -14,7 +14,6 @@ from stream.index.control import OriginRecord
 from stream.pipeline.compositions import Compositions
 from stream.pipeline.control_writer import ControlWriter
 from stream.pipeline.log import KafkaLog
-from stream.session.days import session_at
 from stream.settings import Settings
 from stream.wire import control as wire
 
@@ -29,7 +28,7 @@ class ControlLog:
     kafka
         To read and write with.
     settings
-        Names of the topics, and the zone of the sessions.
+        Names of the topics, and the calendar of the sessions.
     aggregator
         Tells what books have obeyed.
     compositions
@@ -53,6 +52,7 @@ class ControlLog:
         self.writer = ControlWriter(home=lambda symbol: partition_of(symbol, n_partitions))
         self._kafka = kafka
         self._settings = settings
+        self._calendar = settings.trading_calendar
         self._aggregator = aggregator
         self._compositions = compositions
         self._next_offset = 0
@@ -95,7 +95,7 @@ class ControlLog:
     async def _extend(self) -> None:
         now_ns = time.time_ns()
         aggregator = self._aggregator
-        symbols = aggregator.composition.universe.symbols
+        symbols = aggregator.composition.symbols
         wanted = list(
             self.writer.wanted(
                 own=self._compositions.own,
@@ -103,7 +103,7 @@ class ControlLog:
                 partials=aggregator.partials,
                 composition=aggregator.composition,
                 contested=[symbols[row] for row in aggregator.contested.tolist()],
-                session=session_at(now_ns, self._settings.hours.zone),
+                session=self._calendar.session_at(now_ns),
                 now_ns=now_ns,
             )
         )

@@ -23,7 +23,7 @@ from stream.index.control import (
     Roll,
 )
 from stream.index.partial import NO_EVENT, Origin, Partial
-from stream.session.days import Session
+from stream.session.calendar import Session
 
 #: A record that was appended to a partition shows in its partial soon; else it is appended again after this long.
 AGAIN_S = 5.0

@@ -19,10 +19,11 @@ from stream.index.composition import Composition
 from stream.index.control import Announcement, Control
 from stream.index.lines import Lines
 from stream.index.partial import Origin
+from stream.index.price_rules import PriceRules
 from stream.index.ticks import DEAD_LETTER_VERDICTS, Ticks, Verdict
 from stream.pipeline.dead_letters import DeadLetter, DeadLetters
 from stream.pipeline.transport import FetchedBatch
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 from stream.wire.decoded import Decoded, Malformed
 from stream.wire.messages import decode_messages
 from stream.wire.symbols import SymbolTable
@@ -110,8 +111,10 @@ class Intake:
     ----------
     composition
         Constituents in force.
-    hours
+    calendar
         When prints set the last price.
+    rules
+        For bad prices; None believes every print.
     dead_letters
         Takes what cannot be found again by its reason alone.
     topic
@@ -122,7 +125,8 @@ class Intake:
         self,
         composition: Composition,
         *,
-        hours: RegularHours,
+        calendar: Calendar,
+        rules: PriceRules | None = None,
         dead_letters: DeadLetters,
         topic: str,
     ) -> None:
@@ -133,7 +137,7 @@ class Intake:
         self._composition = composition
         self._compositions: dict[str, Composition] = {}
         self._symbols: dict[str, SymbolTable] = {}
-        self._hours = hours
+        self._calendar, self._rules = calendar, rules
         self._dead_letters = dead_letters
         self._topic = topic
         self.know(composition)
@@ -144,7 +148,7 @@ class Intake:
         for forgotten in self._compositions.keys() - in_use:
             del self._compositions[forgotten], self._symbols[forgotten]
         self._compositions[composition.id] = composition
-        self._symbols[composition.id] = SymbolTable(composition.universe.symbols)
+        self._symbols[composition.id] = SymbolTable(composition.symbols)
 
     def composition(self, id: str) -> Composition:  # noqa: A002 - what it is called in the log
         """Give a composition that this intake was told of.
@@ -160,10 +164,12 @@ class Intake:
 
     def begin(self, partition: int, *, offset: int) -> None:
         """Open a new book of a partition whose log is read from this offset."""
-        book = Book(self._composition, hours=self._hours, partition=partition)
+        book = Book(
+            self._composition, calendar=self._calendar, rules=self._rules, partition=partition
+        )
         book.offset = offset
         self.books[partition] = book
-        self.lines[partition] = Lines(len(self._composition.universe))
+        self.lines[partition] = Lines(len(self._composition.symbols))
 
     def restore(self, state: BookState, lines: Any = None) -> None:
         """Open a book as it stood, in a composition that this intake was told of.
@@ -176,9 +182,11 @@ class Intake:
             Of its gap counters, where it is known.
         """
         composition = self.composition(state.composition)
-        self.books[state.partition] = Book.restore(state, composition, hours=self._hours)
+        self.books[state.partition] = Book.restore(
+            state, composition, calendar=self._calendar, rules=self._rules
+        )
         self.lines[state.partition] = (
-            Lines.restore(lines) if lines else Lines(len(composition.universe))
+            Lines.restore(lines) if lines else Lines(len(composition.symbols))
         )
 
     def own(self, partitions: Iterable[int]) -> None:
@@ -309,7 +317,7 @@ class Intake:
             pairs = [(row, after[one]) for one, row in before.row_of.items() if one in after]
             source, target = np.array(pairs, np.int64).reshape(-1, 2).T
             self.lines[book.partition].renumber(
-                source, target, n_rows=len(book.composition.universe)
+                source, target, n_rows=len(book.composition.symbols)
             )
 
     def _count(self, decoded: Decoded, verdict: NDArray[np.uint8]) -> bool:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import islice
 
 import msgspec
 
-from stream.errors import ServiceError, WireError
+from stream.errors import ServiceError, SetupError, WireError
 from stream.index.aggregate import Aggregator
 from stream.index.snapshot import Extremes
 from stream.index.units import LEVEL_DECIMALS
 from stream.pipeline.log import KafkaLog
+from stream.publish.closes import Closes, IndexClose
 from stream.publish.publisher import Publisher
 from stream.publish.record import Entry, Record
 from stream.publish.redis import RedisSink
 from stream.settings import Settings
 from stream.wire import checkpoints as wire
-from stream.wire import names, partials
+from stream.wire import closes, names, partials
 from stream.wire.checkpoints import AGGREGATOR, AggregatorState
 
 log = logging.getLogger(__name__)
 
 #: Where the aggregator's memory stands among the checkpoints.
 PARTITION = 0
+
+#: Claims that are appended to bring the log up to Redis' memory, at most: some seconds. And together: the group must hear
+#: of this worker meanwhile.
+MOST_CLAIMS = 100_000
+CLAIMED_AT_ONCE = 1_000
 
 #: Records of published levels that travel together.
 WRITTEN_AT_ONCE = 500
@@ -81,6 +89,8 @@ class Publishing:
         self._observe_delay = observe_delay
         self._levels_offset = 0
         self._older: set[bytes] = set()
+        # The last words of a worker may meet a task that writes.
+        self._one_at_a_time = asyncio.Lock()
 
     async def take(self) -> Publisher:
         """Claim the role, and give a publisher that goes on where the last one stopped.
@@ -105,8 +115,11 @@ class Publishing:
             cadence_s=self._settings.cadence_ms / 1000,
             packed_above=self._settings.packed_above,
             observe_delay=self._observe_delay,
+            calendar=self._settings.trading_calendar,
+            feed_silent_s=self._settings.feed_silent_s,
             extremes=extremes,
             record=Record(),
+            closes=Closes(await self._known_closes()),
         )
 
     async def write(self, publisher: Publisher) -> None:
@@ -155,6 +168,25 @@ class Publishing:
                 record.waiting.extendleft(reversed(entries))
                 raise
 
+    async def write_closes(self, waiting: deque[IndexClose]) -> None:
+        """Write official closes of indexes, oldest first.
+
+        Raises
+        ------
+        ServiceError
+            Where Kafka does not take them; they stay where they are.
+        """
+        async with self._one_at_a_time:
+            while waiting:
+                some = list(islice(waiting, WRITTEN_AT_ONCE))
+                await self._kafka.append_all(
+                    self._settings.index_closes_topic, [_record(one) for one in some]
+                )
+                for one in some:
+                    # The oldest may be gone meanwhile: no more than so many wait.
+                    if waiting and waiting[0] is one:
+                        waiting.popleft()
+
     async def _read_on(self, offset: int) -> None:
         """Take the partials that came since: without them, the first levels would be older than the last ones published."""
         topic = self._settings.partials_topic
@@ -172,14 +204,31 @@ class Publishing:
             log.warning("partial_unreadable error=%s", error)
 
     async def _claim(self) -> int:
-        """Append a claim to the partials topic: its offset is an epoch that grows with every takeover."""
-        claim = await self._kafka.append(self._settings.partials_topic, names.CLAIM_KEY, b"claim")
-        epoch = claim + 1
+        """Append a claim to the partials topic: its offset is an epoch that grows with every takeover.
+
+        Where Redis remembers a newer one, Kafka's log is younger than that memory, and is brought up to it: an epoch that
+        Redis alone had given would be given again once it has forgotten.
+        """
+        epoch = await self._append_claims(1)
         try:
-            return await self._sink.reserve(epoch)
+            newest = await self._sink.newest_epoch()
         except ServiceError as error:
             log.warning("epoch_unchecked error=%s", error)
             return epoch
+        if newest >= epoch + MOST_CLAIMS:
+            raise SetupError(
+                f"Redis remembers epoch {newest}, the topic {self._settings.partials_topic} {epoch}: "
+                f"they do not belong together; delete the key {self._settings.redis_names.epoch}, or "
+                "choose another CAPSTREAM_REDIS_PREFIX"
+            )
+        while epoch <= newest:
+            epoch = await self._append_claims(min(newest + 1 - epoch, CLAIMED_AT_ONCE))
+        return epoch
+
+    async def _append_claims(self, n: int) -> int:
+        claims = [(names.CLAIM_KEY, b"claim")] * n
+        offsets = await self._kafka.append_all(self._settings.partials_topic, claims)
+        return offsets[-1] + 1
 
     async def _last_extremes(self, state: AggregatorState | None) -> Extremes:
         """Find open, high and low: as they were written down, and as the record of levels went on from there."""
@@ -196,6 +245,19 @@ class Publishing:
                 log.warning("level_unreadable offset=%d error=%s", record.offset, error)
         self._levels_offset = records[0][-1].offset + 1 if records[0] else state.levels_offset
         return extremes
+
+    async def _known_closes(self) -> dict[tuple[str, str], int]:
+        """Read the official closes that were published before."""
+        topic = self._settings.index_closes_topic
+        known: dict[tuple[str, str], int] = {}
+        for record in (await self._kafka.read(topic, [0]))[0]:
+            try:
+                code, date, close = closes.decode_index_close(record.value or b"")
+            except WireError as error:
+                log.warning("index_close_unreadable offset=%d error=%s", record.offset, error)
+            else:
+                known[code, date] = close
+        return known
 
     async def _last_state(self) -> AggregatorState | None:
         records = await self._kafka.read(self._settings.checkpoints_topic, [PARTITION])
@@ -232,6 +294,18 @@ def learn(extremes: Extremes, level: bytes) -> None:
             int(each.scaleb(LEVEL_DECIMALS)) for each in (fields.open, fields.high, fields.low)
         )
         extremes.learn(fields.code, fields.session, opened, high, low)
+
+
+def _record(one: IndexClose) -> tuple[bytes, bytes]:
+    value = closes.encode_index_close(
+        one.code,
+        date=one.date,
+        close=one.close,
+        previous_close=one.previous_close,
+        corrected=one.corrected,
+        composition=one.composition,
+    )
+    return closes.close_key(one.date, one.code), value
 
 
 def _take(waiting: deque[Entry], n: int) -> list[Entry]:

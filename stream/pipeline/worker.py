@@ -26,6 +26,7 @@ from stream.index.composition import Composition
 from stream.index.partial import NO_EVENT
 from stream.pipeline.app import App, add_agents
 from stream.pipeline.checkpoints import Checkpoints
+from stream.pipeline.closes import ConstituentCloses
 from stream.pipeline.compositions import Compositions
 from stream.pipeline.control_log import ControlLog
 from stream.pipeline.dead_letters import DeadLetters
@@ -56,6 +57,7 @@ HEARD_EVERY_S = 1.0
 LISTEN_S = 0.25
 CONTROL_S = 0.25
 WRITE_LEVELS_S = 0.1
+WRITE_CLOSES_S = 1.0
 WATCH_S = 2.0
 CANCEL_AGAIN_S = 0.5
 #: Leaving the group takes an answer from a broker, which may be gone.
@@ -127,7 +129,8 @@ class Worker:
         self.dead_letters = DeadLetters(per_s=settings.dead_letters_per_s)
         self.intake = Intake(
             composition,
-            hours=settings.hours,
+            calendar=settings.trading_calendar,
+            rules=settings.price_rules,
             dead_letters=self.dead_letters,
             topic=settings.ticks_topic,
         )
@@ -136,6 +139,9 @@ class Worker:
         self._observe_batch = observe_batch
         self._kafka = KafkaLog(settings)
         self._compositions = Compositions(self._kafka, settings, composition)
+        self._closes = ConstituentCloses(
+            self._kafka, settings.closes_topic, calendar=settings.trading_calendar
+        )
         self._publishing: Publishing | None = None
         self._sink = RedisSink(
             settings.redis_url, names=settings.redis_names, stream_length=settings.stream_length
@@ -282,6 +288,7 @@ class Worker:
         self._every("progress", WATCH_S, self._watch_progress)
         if not self._observer:
             self._every("checkpoints", self.settings.checkpoint_s, self._write_checkpoints)
+            self._every("closes", WRITE_CLOSES_S, self._write_closes)
         if self.settings.partials == "memory":
             await self._become_publisher()
 
@@ -401,6 +408,7 @@ class Worker:
         for partition in ticks.keys() - before:
             self._catch_up[partition] = ticks[partition].end
             self._mark(partition)
+        self._closes.forget(set(self._mirrored) - before)
         self._mirrored = {p: mirrored for p, mirrored in self._mirrored.items() if p in before}
         self.lag = {p: max(ticks[p].end - self.intake.books[p].offset, 0) for p in ticks}
         if set(logs) != self._assigned or not self._joined:
@@ -569,7 +577,7 @@ class Worker:
             )
 
     def _symbols_of(self, aggregator: Aggregator) -> list[str]:
-        symbols = aggregator.composition.universe.symbols
+        symbols = aggregator.composition.symbols
         return [symbols[row] for row in aggregator.contested[:10].tolist()]
 
     async def _listen(self) -> None:
@@ -622,6 +630,7 @@ class Worker:
         if self.publisher is not None and self._publishing is not None:
             self.publisher.record.end_second(time.time_ns())
             await self._publishing.write_levels(self.publisher.record)
+            await self._publishing.write_closes(self.publisher.closes.for_kafka)
 
     # ---- what goes on beside ---------------------------------------------------------------------
 
@@ -630,11 +639,19 @@ class Worker:
             return
         for partition, book in list(self.intake.books.items()):
             if self.checkpoints.written.get(partition) != book.offset:
+                # Before the checkpoint: official prices of a session that is over stand in none.
+                await self._closes.write(book)
                 await self.checkpoints.write(book)
                 if partition in self.checkpoints.written:
                     await self._commit(partition, self.checkpoints.written[partition])
         if self.publisher is not None and self._publishing is not None:
             await self._publishing.write(self.publisher)
+
+    async def _write_closes(self) -> None:
+        books = dict(self.intake.books)
+        for book in books.values():
+            if self._caught_up(book.partition):
+                await self._closes.write(book)
 
     async def _commit(self, partition: int, offset: int) -> None:
         """Tell the group how far a partition is, for tools that show lag; nothing here reads it."""
@@ -699,7 +716,7 @@ class Worker:
             gap[rows].tolist(),
             strict=True,
         )
-        symbols = composition.universe.symbols
+        symbols = composition.symbols
         # In portions, since the loop has ticks to attend to.
         while portion := list(islice(entries, MIRRORED_AT_ONCE)):
             prices = {

@@ -7,8 +7,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,15 +16,28 @@ from numpy.typing import NDArray
 
 from stream.errors import ServiceError
 from stream.index.aggregate import Aggregator, Doubt, changed
-from stream.index.partial import Partial
-from stream.index.snapshot import Extremes, Snapshot, snapshots
+from stream.index.partial import FUTURES_TS, Origin, Partial
+from stream.index.snapshot import (
+    Extremes,
+    Moment,
+    Snapshot,
+    awaits_closes,
+    held,
+    moment_of,
+    snapshots,
+)
+from stream.index.status import Status
+from stream.index.units import NS_PER_S
+from stream.publish.closes import Closes
 from stream.publish.record import Record
 from stream.publish.redis import Message
+from stream.session.calendar import Calendar
 from stream.wire.snapshots import encode_heartbeat, encode_published
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
+FEED_SILENT_S = 5.0
 #: After packed publications, the keys, channels and streams of single indexes follow this often.
 SINGLES_EVERY_S = 1.0
 FIRST_RETRY_S = 0.05
@@ -42,6 +55,9 @@ class Sink(Protocol):
 
     async def beat(self, heartbeat: bytes) -> bool:
         """Publish a heartbeat, and tell whether what was published is still there; raise ServiceError."""
+
+    async def write_closes(self, closes: Sequence[tuple[str, str, int]], *, epoch: int) -> None:
+        """Write official closes: code, date, level; raise ServiceError or FencedError."""
 
 
 @dataclass(slots=True)
@@ -84,13 +100,19 @@ class Publisher:
         A publication of more indexes than this is packed.
     observe_delay
         Called with the seconds from the wish to publish to Redis' confirmation.
+    calendar
+        Places each publication in its phase.
+    feed_silent_s
+        In regular hours, a live feed without any tick for so long is silent.
     extremes
         Open, high and low so far, as an earlier publisher left them.
     record
         Takes every publication, whether Redis does or not: the record is Kafka's.
+    closes
+        Takes official closes; those that are known are not written again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a port or a setting each
         self,
         aggregator: Aggregator,
         sink: Sink,
@@ -99,15 +121,21 @@ class Publisher:
         cadence_s: float,
         packed_above: int,
         observe_delay: Callable[[float], None],
+        calendar: Calendar,
+        feed_silent_s: float = FEED_SILENT_S,
         extremes: Extremes | None = None,
         record: Record | None = None,
+        closes: Closes | None = None,
     ) -> None:
         self.published = Published()
         self.epoch = epoch
         self.extremes = extremes if extremes is not None else Extremes()
         self.record = record if record is not None else Record()
+        self.closes = closes if closes is not None else Closes()
         self._aggregator = aggregator
         self._sink = sink
+        self._calendar = calendar
+        self._feed_silent_ns = int(feed_silent_s * NS_PER_S)
         self._cadence_s = cadence_s
         self._packed_above = packed_above
         self._observe_delay = observe_delay
@@ -115,6 +143,8 @@ class Publisher:
         self._asked_at = 0.0
         self._last: Partial | None = None
         self._doubts = aggregator.doubts
+        # What the last publication was made by, besides the sums: the hours, and the futures.
+        self._frame: object = None
         self._seq: Counter[str] = Counter()
         self._failing = False
         self._singles_owed: set[int] = set()
@@ -178,19 +208,61 @@ class Publisher:
             await asyncio.sleep(HEARTBEAT_S)
             if not self._aggregator.complete:
                 continue
-            indexes = len(self._aggregator.composition.indexes)
-            heartbeat = encode_heartbeat(published_ns=time.time_ns(), indexes=indexes)
+            total, now_ns = self._aggregator.total(), time.time_ns()
+            moment = self._moment(total, now_ns)
+            heartbeat = encode_heartbeat(
+                published_ns=now_ns,
+                phase=moment.phase,
+                indexes=len(self._aggregator.composition.indexes),
+            )
             try:
                 intact = await self._sink.beat(heartbeat)
+                await self._write_closes()
             except ServiceError as error:
                 log.debug("heartbeat_lost error=%s", error)
                 continue
-            if self._singles_owed:
+            if self._singles_owed or self._frame_of(moment, total) != self._frame:
                 self.wake()
             if not intact and self._last is not None:
                 log.warning("redis_came_back_empty")
+                self.closes.again()
                 self._last = None
                 self.wake()
+
+    async def _write_closes(self) -> None:
+        waiting = self.closes.for_redis
+        closes = list(waiting)
+        if closes:
+            await self._sink.write_closes(closes, epoch=self.epoch)
+            for one in closes:
+                # Where all are owed again meanwhile, these are, too.
+                if waiting and waiting[0] is one:
+                    waiting.popleft()
+
+    def _moment(self, total: Partial, now_ns: int) -> Moment:
+        moment = moment_of(self._calendar, total, now_ns)
+        since = max(total.clock_ns, moment.hours[0]) if moment.hours else total.clock_ns
+        silent = total.origin is Origin.LIVE and moment.now_ns - since > self._feed_silent_ns
+        return replace(moment, feed_silent=moment.regular and silent)
+
+    def _frame_of(self, moment: Moment, total: Partial) -> object:
+        """Give what snapshots depend on besides the sums: while it is the same, time alone changes none but their ages."""
+        hours = (
+            moment.phase,
+            moment.cash_phase,
+            moment.hours,
+            moment.feed_silent,
+            awaits_closes(moment),
+        )
+        if moment.regular and not self._opening:
+            return hours
+        patience_ns = self._aggregator.composition.futures.stale_after_s * NS_PER_S
+        fresh = moment.now_ns - total.futures[FUTURES_TS] <= patience_ns
+        return (*hours, fresh.tobytes(), total.futures.tobytes())
+
+    @property
+    def _opening(self) -> bool:
+        return any(one.status is Status.OPENING for one in self._made.values())
 
     def _owe_everything(self, error: ServiceError) -> None:
         """Redis may come back empty: then every index is owed, not only those that change again."""
@@ -198,6 +270,7 @@ class Publisher:
             log.warning("publication_failed error=%s", error)
         self._failing = True
         self.published.failures += 1
+        self.closes.again()
         self._last = None
         self._wake.set()
 
@@ -211,10 +284,40 @@ class Publisher:
         if self._last is not None and len(doubts) == len(self._doubts):
             # An index that becomes held says so once, with its last level, and is silent until it is let go.
             owed = (owed & (doubts != Doubt.HELD)) | (doubts != self._doubts)
-        await self._send([int(position) for position in np.flatnonzero(owed)], total, doubts)
-        self._last, self._doubts = total, doubts
+        now_ns = time.time_ns()
+        moment = self._moment(total, now_ns)
+        frame = self._frame_of(moment, total)
+        if frame != self._frame:
+            owed |= self._told_anew(~owed & (doubts != Doubt.HELD), total, doubts, moment)
+        positions = [int(position) for position in np.flatnonzero(owed)]
+        await self._send(positions, total, doubts, moment, now_ns)
+        self._last, self._doubts, self._frame = total, doubts, frame
 
-    async def _send(self, positions: list[int], total: Partial, doubts: NDArray[np.uint8]) -> None:
+    def _told_anew(
+        self,
+        which: NDArray[np.bool_],
+        total: Partial,
+        doubts: NDArray[np.uint8],
+        moment: Moment,
+    ) -> NDArray[np.bool_]:
+        """Find the indexes of which hours and futures alone tell something new."""
+        composition = self._aggregator.composition
+        positions = [int(position) for position in np.flatnonzero(which)]
+        anew = np.zeros(len(which), bool)
+        made = snapshots(composition, positions, total, moment=moment, doubts=doubts)
+        for position, one in zip(positions, made, strict=True):
+            before = self._made.get(one.code)
+            anew[position] = before is None or not _tells_the_same(one, before)
+        return anew
+
+    async def _send(
+        self,
+        positions: list[int],
+        total: Partial,
+        doubts: NDArray[np.uint8],
+        moment: Moment,
+        published_ns: int,
+    ) -> None:
         singles_due = time.monotonic() - self._singles_at >= SINGLES_EVERY_S
         packed = len(positions) > self._packed_above
         if self._singles_owed and singles_due:
@@ -223,10 +326,10 @@ class Publisher:
         if not positions:
             return
         again = self._last is not None
-        newest = self._snapshots(positions, total, doubts)
+        newest = self._snapshots(positions, total, doubts, moment)
         if not newest:
             return
-        published_ns = time.time_ns()
+        self.closes.take(newest, moment)
         messages = [self._message(one, published_ns) for one in newest]
         self.record.take(newest, messages, offsets=total.offsets, published_ns=published_ns)
         if packed:
@@ -244,22 +347,17 @@ class Publisher:
         self._observe_delay(time.monotonic() - self._asked_at)
 
     def _snapshots(
-        self, positions: list[int], total: Partial, doubts: NDArray[np.uint8]
+        self, positions: list[int], total: Partial, doubts: NDArray[np.uint8], moment: Moment
     ) -> list[Snapshot]:
         """Work out the snapshots; of indexes that are held, take the last that was made, and none where there is none."""
         composition = self._aggregator.composition
-        held = [position for position in positions if doubts[position] == Doubt.HELD]
         moving = [position for position in positions if doubts[position] != Doubt.HELD]
-        made = dict(zip(moving, snapshots(composition, moving, total, self.extremes), strict=True))
-        for position in held:
+        newest = snapshots(composition, moving, total, self.extremes, moment=moment, doubts=doubts)
+        made = dict(zip(moving, newest, strict=True))
+        for position in set(positions).difference(moving):
             last = self._made.get(composition.codes[position])
             if last is not None:
-                made[position] = last
-        if doubts.any():
-            made = {
-                position: one._replace(doubt=Doubt(doubts[position]))
-                for position, one in made.items()
-            }
+                made[position] = held(last, moment)
         self._made.update((one.code, one) for one in made.values())
         return [made[position] for position in positions if position in made]
 
@@ -269,3 +367,16 @@ class Publisher:
         seq = self._seq[one.code]
         data = encode_published(one, epoch=self.epoch, seq=seq, published_ns=published_ns)
         return Message(one.code, seq, data)
+
+
+def _tells_the_same(one: Snapshot, other: Snapshot) -> bool:
+    """Tell whether two snapshots of an index differ in nothing but ages, and in extremes, which follow from the levels."""
+    ageless = one._replace(
+        age_s=other.age_s,
+        oldest_age_s=other.oldest_age_s,
+        indicative_age_s=other.indicative_age_s,
+        open=other.open,
+        high=other.high,
+        low=other.low,
+    )
+    return ageless == other

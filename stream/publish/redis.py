@@ -13,6 +13,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from stream.errors import FencedError, ServiceError
+from stream.index.snapshot import level_text
 from stream.settings import mask_password
 from stream.wire.names import RedisNames
 
@@ -40,12 +41,20 @@ end
 return 0
 """
 
-# Where Redis remembers a newer epoch than Kafka's log gives, two claimants must not be given the same. ARGV: the claim's.
-_RESERVE = """
-local newest, epoch = tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(ARGV[1])
-if newest < epoch then return epoch end
-redis.call('SET', KEYS[1], newest + 1)
-return newest + 1
+# ARGV: epoch, prefix, a line of code, date and level for each close.
+_CLOSES = f"""
+local newest = tonumber(redis.call('GET', KEYS[1]) or '0')
+if newest > tonumber(ARGV[1]) then return newest end
+local prefix, text, at = ARGV[2], ARGV[3], 1
+while at <= #text do
+  local space = string.find(text, ' ', at, true)
+  local second = string.find(text, ' ', space + 1, true)
+  local stop = string.find(text, '\\n', second + 1, true)
+  redis.call('HSET', prefix .. '{_NAMES.closes("")}' .. string.sub(text, at, space - 1),
+    string.sub(text, space + 1, second - 1), string.sub(text, second + 1, stop - 1))
+  at = stop + 1
+end
+return 0
 """
 
 # One call instead of MULTI with three commands for each index: the same atomicity, the epoch is checked in the same step, so
@@ -140,7 +149,7 @@ class RedisSink:
         except ValueError as error:
             raise ServiceError(f"Redis {mask_password(url)}: {error}") from error
         self._mirror = self._redis.register_script(_MIRROR)
-        self._reserve = self._redis.register_script(_RESERVE)
+        self._closes = self._redis.register_script(_CLOSES)
         self._publish = self._redis.register_script(_BEGIN + _SINGLE + _END)
         self._publish_packed = self._redis.register_script(_BEGIN + _PACKED + _END)
 
@@ -153,16 +162,6 @@ class RedisSink:
             Where Redis is away.
         """
         return int(await self._ask(self._redis.get(self._names.epoch)) or 0)
-
-    async def reserve(self, epoch: int) -> int:
-        """Give the epoch that a claim stands for: its own, unless a newer one has written here.
-
-        Raises
-        ------
-        ServiceError
-            Where Redis is away.
-        """
-        return int(await self._ask(self._reserve(keys=(self._names.epoch,), args=(epoch,))))
 
     async def publish(self, messages: Sequence[Message], *, epoch: int, again: bool) -> None:
         """Publish some indexes, all or nothing.
@@ -228,6 +227,27 @@ class RedisSink:
         """
         await self._ask(self._redis.publish(self._names.heartbeat, heartbeat))
         return bool(await self._ask(self._redis.exists(self._names.epoch)))
+
+    async def write_closes(self, closes: Sequence[tuple[str, str, int]], *, epoch: int) -> None:
+        """Write official closes into the hash of their index.
+
+        Parameters
+        ----------
+        closes
+            Code, date and level in 10^-8 index points.
+        epoch
+            Of the publisher.
+
+        Raises
+        ------
+        ServiceError, FencedError
+            As `publish`.
+        """
+        lines = "".join(f"{code} {date} {level_text(level)}\n" for code, date, level in closes)
+        arguments = (epoch, self._names.prefix, lines)
+        newest = await self._ask(self._closes(keys=(self._names.epoch,), args=arguments))
+        if newest:
+            raise FencedError(f"a publisher of epoch {newest} has taken over from epoch {epoch}")
 
     async def mirrored_by(self, partition: int) -> int:
         """Give the epoch of the owner that has mirrored a partition's prices here, 0 where none has.
