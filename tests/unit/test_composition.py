@@ -14,8 +14,9 @@ from stream.index.composition import Composition, Index
 from stream.index.definitions import Definition
 from stream.index.partial import Partial
 from stream.index.sectors import SECTORS
-from stream.index.snapshot import level_text, market_value_text, snapshots
+from stream.index.snapshot import level_text, market_value_text, moment_of, snapshots
 from stream.index.universe import Universe, read_universe
+from stream.session.calendar import Calendar
 
 ALL = Definition("ALL", "All", {})
 
@@ -51,9 +52,11 @@ def test_the_bundled_family_has_38_indexes(family: dict[str, Index]) -> None:
 def test_the_bundled_family_starts_at_its_base_level(family: dict[str, Index]) -> None:
     """Every index stands at 1000 at the file's prices."""
     composition = load_composition()
+    nothing = Partial.zero(composition)
+    moment = moment_of(Calendar.bundled(), nothing, now_ns=0)
 
     for position, index in enumerate(composition.indexes):
-        shot = snapshots(composition, [position], Partial.zero(composition))[0]
+        shot = snapshots(composition, [position], nothing, moment=moment)[0]
         assert level_text(shot.level) == "1000.00000000"
         assert (shot.coverage, shot.priced, shot.event_ns) == (0, 0, None)
         assert shot.constituents == len(index.row)
