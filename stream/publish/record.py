@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from stream import __version__
+from stream.index.aggregate import Doubt
 from stream.index.snapshot import Snapshot
 from stream.index.units import NS_PER_S
 from stream.publish.redis import Message
@@ -94,6 +95,10 @@ class Record:
                 self._pending.pop(message.code, None)
                 self._keep(pending)
             else:
+                before = self._pending.get(message.code)
+                if before is not None and snapshot.doubt is Doubt.HELD:
+                    # The last good level of the second is what the held one repeats.
+                    self._keep(before)
                 self._pending[message.code] = pending
 
     def end_second(self, now_ns: int) -> None:

@@ -6,6 +6,7 @@ shares differently still gives the levels of the day.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
@@ -20,6 +21,8 @@ from stream.index.futures import Basis, Contract, Futures
 from stream.index.universe import Instrument, Universe
 
 VERSION = 1
+
+_FRACTION = re.compile(r"[0-9]{1,1000}(/[0-9]{1,1000})?")
 
 
 class _Index(msgspec.Struct):
@@ -143,7 +146,7 @@ def _universe(wire: _Composition) -> Universe:
     instruments = tuple(
         Instrument(
             symbol,
-            Fraction(shares),
+            _fraction(shares),
             price,
             MappingProxyType({name: values[row] for name, values in wire.columns.items()}),
         )
@@ -152,6 +155,13 @@ def _universe(wire: _Composition) -> Universe:
         )
     )
     return Universe(instruments, frozenset(wire.columns), wire.date)
+
+
+def _fraction(text: str) -> Fraction:
+    """Read a fraction as `str` writes it: `1e9999999` would be one, too, and take minutes."""
+    if not _FRACTION.fullmatch(text):
+        raise ValueError(f"float shares: expected a fraction, found {text[:32]!r}")
+    return Fraction(text)
 
 
 def _index(wire: _Index) -> Index:
