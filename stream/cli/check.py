@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 
 from stream.cli.common import load_settings
@@ -34,6 +35,7 @@ def run(_: argparse.Namespace) -> int:
     settings = load_settings()
     checks: dict[str, Callable[[Settings], str]] = {
         "files": _files,
+        "hours": _hours,
         "kafka": _kafka,
         "redis": _redis,
     }
@@ -56,6 +58,14 @@ def _files(settings: Settings) -> str:
         f"{len(composition.indexes)} indexes of {len(composition.universe)} constituents, "
         f"composition {composition.id}{left_out}"
     )
+
+
+def _hours(settings: Settings) -> str:
+    calendar, now_ns = settings.trading_calendar, time.time_ns()
+    here = calendar.stretch(now_ns)
+    phase, cash_phase = (one.name.lower().replace("_", "-") for one in here[:2])
+    source = settings.calendar or "bundled calendar"
+    return f"{source}: session {calendar.session_at(now_ns).name}, {phase} (cash: {cash_phase})"
 
 
 def _kafka(settings: Settings) -> str:
