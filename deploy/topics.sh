@@ -22,4 +22,7 @@ create compositions 1 cleanup.policy=compact max.message.bytes=16777216
 # Numbers of control records are offsets: the list is kept whole.
 create control 1 retention.ms=-1
 create levels 1 retention.ms=691200000
+# Official prices are kept: the newest of each day and name.
+create closes 1 cleanup.policy=compact
+create index-closes 1 cleanup.policy=compact
 create dead-letters 1 retention.ms=2592000000

@@ -63,6 +63,8 @@ def feed(lines: Lines, messages: Sequence[Message]) -> None:
             cond=np.ones(n, np.uint16),
             kind=np.array([tick.kind for _, tick in ticks], np.uint8),
             recorded=np.ones(n, np.int64),
+            size=np.ones(n, np.uint32),
+            venue=np.zeros(n, np.uint8),
         ),
         np.array([tick.verdict for _, tick in ticks], np.uint8),
         source=np.array([tick.source for _, tick in ticks], np.uint32),

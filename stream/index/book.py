@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +107,22 @@ class BookState:
     bounds: NDArray[np.int64]
 
 
+class Past(NamedTuple):
+    """The official prices of a session that is over.
+
+    Attributes
+    ----------
+    session, composition
+        Which, and in which its rows stand.
+    prices
+        As `Layer.official_prices`.
+    """
+
+    session: str
+    composition: Composition
+    prices: NDArray[np.void]
+
+
 class Book:
     """State of the instruments seen in one partition's log (laws 1 to 5).
 
@@ -184,7 +201,7 @@ class Book:
         self.origin = Origin.LIVE
         self.session = ""
         self.confirmed = 0
-        self.past: deque[tuple[str, NDArray[np.void]]] = deque(maxlen=MOST_PAST)
+        self.past: deque[Past] = deque(maxlen=MOST_PAST)
         self._starts_ns, self._ends_ns = 0, INT64_LIMIT - 1
         self._calendar = calendar
         self._rules = rules or PriceRules.none()
@@ -374,12 +391,12 @@ class Book:
             origin=self.origin,
             rows=rows,
             prints=layer.prints.at(rows),
-            details=layer.details[rows],
+            details=layer.details_of(rows),
             kept=layer.kept.of_rows()[rows],
             close=layer.close[rows],
             next_rows=next_rows,
             next_prints=later.prints.at(next_rows),
-            next_details=later.details[next_rows],
+            next_details=later.details_of(next_rows),
             next_kept=later.kept.of_rows()[next_rows],
             excluded=_rows_of(self._excluded),
             refused=_rows_of(self._refused),
@@ -460,7 +477,7 @@ class Book:
         # Where no session was in force, prints of the one that begins may stand in the book already.
         over = self.ts < roll.starts_ns if first else np.ones(len(self.ts), bool)
         if self.layer.has_official_prices:
-            self.past.append((before, self.layer.official_prices))
+            self.past.append(Past(before, self.composition, self.layer.official_prices))
         self.layer.roll(roll.starts_ns, over)
         self._promote(before_ns=roll.ends_ns)
         if self._later is not None:

@@ -677,6 +677,12 @@ class Layer:
         heard_ts: NDArray[np.int64] = np.maximum(self.newest_ts, self.details["heard_ts"])
         return heard_ts
 
+    def details_of(self, rows: _Rows) -> NDArray[np.void]:
+        """Give a copy of the details of some rows: the same whichever road their ticks have taken."""
+        details = self.details[rows]
+        details["heard_ts"] = self.heard_ts[rows]
+        return details
+
     def merge(self, later: Layer, rows: _Rows) -> None:
         """Take over what a layer of later prints tells of some rows."""
         at, mine = later.details[rows].copy(), self.details[rows]
@@ -773,6 +779,8 @@ class Layer:
         self.prints.put(rows, prints)
         self.details[rows] = details
         self.kept.of_rows()[rows] = kept
+        late = details["official_late"]
+        self.close[rows[late]] = details["official"][late]
         self.changed[rows] = True
         self.forget_calm()
 

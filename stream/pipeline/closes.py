@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.index.book import Book
+from stream.index.book import Book, Past
 from stream.index.partial import NO_EVENT
 from stream.pipeline.log import KafkaLog
 from stream.session.calendar import Calendar, Venue
@@ -43,7 +43,9 @@ class ConstituentCloses:
         self._topic = topic
         self._calendar = calendar
         self._written: dict[int, tuple[Book, str, str, NDArray[np.void]]] = {}
-        # Two that write the same would drop a session that neither has written.
+        # Openings of the last session that was written, and of the one before, by symbol: a late close is of the latter.
+        self._openings: dict[int, dict[str, dict[str, int]]] = {}
+        # Two at once could write an older price after a newer one.
         self._one_at_a_time = asyncio.Lock()
 
     async def write(self, book: Book) -> None:
@@ -56,28 +58,38 @@ class ConstituentCloses:
         """
         async with self._one_at_a_time:
             await self._write_past(book)
-            await self._write_present(book)
+            now = Past(book.session, book.composition, book.layer.official_prices)
+            await self._write_session(book, now)
             # What a roll has ended meanwhile would be in no checkpoint.
             await self._write_past(book)
 
     async def _write_past(self, book: Book) -> None:
         while book.past:
             one = book.past[0]
-            session, prices = one
-            await self._append(self._records(book, session, _known(prices), prices))
+            await self._write_session(book, one)
             # The oldest is let go of where too many wait.
             if book.past and book.past[0] is one:
                 book.past.popleft()
 
-    async def _write_present(self, book: Book) -> None:
-        prices = book.layer.official_prices
-        standing = (book, book.composition.id, book.session)
+    async def _write_session(self, book: Book, one: Past) -> None:
+        standing, prices = (book, one.composition.id, one.session), one.prices
         before = self._written.get(book.partition)
-        changed = _known(prices)
+        rows = np.flatnonzero((prices["opening"] > 0) | (prices["official"] > 0))
         if before is not None and before[:3] == standing:
-            changed = np.flatnonzero(prices != before[3])
-        await self._append(self._records(book, book.session, changed, prices))
+            rows = np.flatnonzero(prices != before[3])
+        await self._append(self._records(book, one, rows))
         self._written[book.partition] = (*standing, prices)
+        self._remember_openings(book.partition, one)
+
+    def _remember_openings(self, partition: int, one: Past) -> None:
+        openings = self._openings.setdefault(partition, {})
+        rows = np.flatnonzero(one.prices["opening"])
+        symbols = one.composition.symbols
+        openings[one.session] = {
+            symbols[row]: int(one.prices["opening"][row]) for row in rows.tolist()
+        }
+        for session in sorted(openings)[:-2]:
+            del openings[session]
 
     async def _append(self, records: Iterable[_Record]) -> None:
         # The book goes on meanwhile.
@@ -89,29 +101,26 @@ class ConstituentCloses:
         """Forget the partitions that are another worker's now."""
         for partition in self._written.keys() & partitions:
             del self._written[partition]
+            self._openings.pop(partition, None)
 
-    def _records(
-        self, book: Book, session: str, rows: NDArray[np.int64], prices: NDArray[np.void]
-    ) -> Iterator[_Record]:
-        symbols, heard_ts = book.composition.symbols, book.layer.heard_ts
+    def _records(self, book: Book, one: Past, rows: NDArray[np.int64]) -> Iterator[_Record]:
+        session, symbols = one.session, one.composition.symbols
+        earlier = self._openings.get(book.partition, {})
         for row in rows.tolist():
-            opening, official, ts, corrected = prices[row].tolist()
+            symbol = symbols[row]
+            opening, official, ts, corrected = one.prices[row].tolist()
             closed = self._calendar.last_close(ts)[0] if official else ""
-            opened = session or closed or self._session_at(int(heard_ts[row]))
+            opened = session or closed or self._session_at(int(book.layer.heard_ts.max()))
             if closed and closed != opened:
                 # Late, of the session before: the opening is not of that day.
-                yield _record(symbols[row], closed, 0, official, ts, corrected=corrected)
+                of_then = earlier.get(closed, {}).get(symbol, 0)
+                yield _record(symbol, closed, of_then, official, ts, corrected=corrected)
                 official, ts, corrected = 0, NO_EVENT, False
             if opening or official or not closed:
-                yield _record(symbols[row], opened, opening, official, ts, corrected=corrected)
+                yield _record(symbol, opened, opening, official, ts, corrected=corrected)
 
     def _session_at(self, ts: int) -> str:
         return self._calendar.session_at(ts, Venue.EQUITIES).name
-
-
-def _known(prices: NDArray[np.void]) -> NDArray[np.int64]:
-    """Find the rows that have an official price."""
-    return np.flatnonzero((prices["opening"] > 0) | (prices["official"] > 0))
 
 
 def _record(

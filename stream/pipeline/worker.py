@@ -627,10 +627,12 @@ class Worker:
         await _end({self._tasks.pop(name) for name in names if name in self._tasks})
 
     async def _write_levels(self) -> None:
-        if self.publisher is not None and self._publishing is not None:
-            self.publisher.record.end_second(time.time_ns())
-            await self._publishing.write_levels(self.publisher.record)
-            await self._publishing.write_closes(self.publisher.closes.for_kafka)
+        # It may resign while Kafka is awaited; what it has published is written down all the same.
+        publisher = self.publisher
+        if publisher is not None and self._publishing is not None:
+            publisher.record.end_second(time.time_ns())
+            await self._publishing.write_levels(publisher.record)
+            await self._publishing.write_closes(publisher.closes.for_kafka)
 
     # ---- what goes on beside ---------------------------------------------------------------------
 
@@ -648,9 +650,9 @@ class Worker:
             await self._publishing.write(self.publisher)
 
     async def _write_closes(self) -> None:
-        books = dict(self.intake.books)
-        for book in books.values():
-            if self._caught_up(book.partition):
+        for book in list(self.intake.books.values()):
+            # It may be given away while another is written.
+            if self.intake.books.get(book.partition) is book and self._caught_up(book.partition):
                 await self._closes.write(book)
 
     async def _commit(self, partition: int, offset: int) -> None:

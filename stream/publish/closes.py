@@ -80,7 +80,7 @@ class Closes:
     def _take(self, one: Snapshot, date: str) -> None:
         key = one.code, date
         before = self.known.get(key)
-        if before == one.level or one.event_ns is None:
+        if before == one.level or not one.priced:
             return
         self.known[key] = one.level
         self.for_redis.append((one.code, date, one.level))

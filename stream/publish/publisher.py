@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream.errors import ServiceError
 from stream.index.aggregate import Aggregator, Doubt, changed
-from stream.index.partial import FUTURES_TS, Origin, Partial
+from stream.index.partial import CLOSE, FUTURES_TS, VALUE, Origin, Partial
 from stream.index.snapshot import (
     Extremes,
     Moment,
@@ -258,7 +258,17 @@ class Publisher:
             return hours
         patience_ns = self._aggregator.composition.futures.stale_after_s * NS_PER_S
         fresh = moment.now_ns - total.futures[FUTURES_TS] <= patience_ns
-        return (*hours, fresh.tobytes(), total.futures.tobytes())
+        followed = self._followed_values(moment, total)
+        return (*hours, fresh.tobytes(), total.futures.tobytes(), followed)
+
+    def _followed_values(self, moment: Moment, total: Partial) -> bytes:
+        """Give the closing values that betas go by: where one is corrected, other indexes' sums stay the same."""
+        composition = self._aggregator.composition
+        futures = composition.futures
+        parents = [parent for parent, _ in futures.betas.values()]
+        parts = {part for parent in parents for part in futures.combined.get(parent, (parent,))}
+        positions = [n for n, code in enumerate(composition.codes) if code in parts]
+        return total.columns[CLOSE if moment.regular else VALUE, positions].tobytes()
 
     @property
     def _opening(self) -> bool:

@@ -26,6 +26,7 @@ from stream.services.redis import redis_server
 from stream.settings import PREFIX, Settings, read_settings, variable
 from stream.topics import (
     CHECKPOINTS_CONFIG,
+    CLOSES_CONFIG,
     COMPOSITIONS_CONFIG,
     CONTROL_CONFIG,
     DEAD_LETTERS_CONFIG,
@@ -247,14 +248,16 @@ def test_topics_are_those_of_the_code(tmp_path: Path) -> None:
         names.COMPOSITIONS_TOPIC: (1, COMPOSITIONS_CONFIG),
         names.CONTROL_TOPIC: (1, CONTROL_CONFIG),
         names.LEVELS_TOPIC: (1, LEVELS_CONFIG),
+        names.CLOSES_TOPIC: (1, CLOSES_CONFIG),
+        names.INDEX_CLOSES_TOPIC: (1, CLOSES_CONFIG),
         names.DEAD_LETTERS_TOPIC: (1, DEAD_LETTERS_CONFIG),
     }
 
 
 def test_topics_are_kept_as_long_as_promised() -> None:
-    """Ticks are kept for 8 days, dead letters for 30, and partials are compacted."""
+    """Ticks are kept for 8 days, dead letters for 30; partials and official closes are compacted."""
     assert TICKS_CONFIG["retention.ms"] == str(8 * DAY_MS)
-    for config in (PARTIALS_CONFIG, CHECKPOINTS_CONFIG, COMPOSITIONS_CONFIG):
+    for config in (PARTIALS_CONFIG, CHECKPOINTS_CONFIG, COMPOSITIONS_CONFIG, CLOSES_CONFIG):
         assert config["cleanup.policy"] == "compact"
     assert CONTROL_CONFIG == {"retention.ms": "-1"}
     assert LEVELS_CONFIG == {"retention.ms": str(8 * DAY_MS)}

@@ -50,7 +50,10 @@ STOCKS = (
 REFERENCE = {symbol: price for symbol, _, price, _, _ in STOCKS}
 CODES = ("US1000", "US1000-FINANCIALS", "US1000-TECHNOLOGY", "US3000")
 
-Row = tuple[int, str, int, str]
+#: Letters of prints that count in extended hours.
+EXTENDED = frozenset("@FEO56XKT ")
+
+Row = tuple[int, str, int, str, str]
 Stocks = Sequence[tuple[str, int, int, str, str]]
 Levels = dict[str, tuple[str, str]]
 
@@ -111,11 +114,17 @@ async def all_in(worker: Worker, ticks: int, task: asyncio.Task[None]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read a tape: event time, symbol, price in 1/10000 dollar, letters."""
+    """Read a tape: event time, symbol, price in 1/10000 dollar, letters, venue."""
     unzip = gzip.open if path.suffix == ".gz" else open
     with unzip(path, "rt", newline="") as text:
         return [
-            (int(row["ts"]), row["symbol"], int(Fraction(row["price"]) * 10_000), row["cond"])
+            (
+                int(row["ts"]),
+                row["symbol"],
+                int(Fraction(row["price"]) * 10_000),
+                row["cond"],
+                row["venue"],
+            )
             for row in csv.DictReader(text)
         ]
 
@@ -126,15 +135,36 @@ def is_eligible(ts: int, letters: str) -> bool:
     )
 
 
+def is_official(row: Row) -> bool:
+    """Tell whether a print is a closing print or a declared close of the exchange that lists all of these stocks."""
+    ts, _, _, letters, venue = row
+    return ts >= CLOSE_NS and venue == "N" and bool({"6", "M"} & set(letters))
+
+
 def last_prices(rows: Iterable[Row], *, at: int | None = None) -> tuple[dict[str, int], int]:
-    """Give each stock's last good price, and how many prints set one (law 3: log order, then event time)."""
-    prices, newest, applied = dict(REFERENCE), dict.fromkeys(REFERENCE, 0), 0
-    for ts, symbol, price, letters in rows:
-        if (at is not None and ts > at) or not is_eligible(ts, letters) or symbol not in prices:
+    """Give each stock's last good price or official close, and how many prints were applied.
+
+    Law 3: log order, then event time. Prints of extended hours are applied, too, but set no last price.
+    """
+    prices, applied = dict(REFERENCE), 0
+    newest: dict[tuple[str, str], int] = {}
+    for row in rows:
+        ts, symbol, price, letters, _ = row
+        if (at is not None and ts > at) or symbol not in prices:
             continue
-        if ts >= newest[symbol]:
-            prices[symbol], newest[symbol] = price, ts
+        if is_official(row):
+            kind = "official"
+        elif is_eligible(ts, letters):
+            kind = "regular"
+        elif not OPEN_NS <= ts < CLOSE_NS and set(letters) <= EXTENDED:
+            kind = "extended"
+        else:
+            continue
+        if ts >= newest.get((symbol, kind), 0):
+            newest[symbol, kind] = ts
             applied += 1
+            if kind != "extended":
+                prices[symbol] = price
     return prices, applied
 
 
@@ -164,6 +194,12 @@ def told(snapshot: bytes) -> dict[str, Any]:
     return fields
 
 
+def doubt_of(snapshot: dict[str, Any]) -> str | None:
+    """Give `held` or `stale`, or None where a level is not in doubt, whatever the hour."""
+    status: str = snapshot["status"]
+    return status if status in ("held", "stale") else None
+
+
 def level_and_value(snapshots: dict[str, dict[str, Any]]) -> Levels:
     return {code: (snapshots[code]["level"], snapshots[code]["market_value"]) for code in CODES}
 
@@ -178,9 +214,36 @@ def daytime() -> ZoneInfo:
     return new_york if by_day else ZoneInfo("Asia/Tokyo")
 
 
-def all_day(zone: ZoneInfo) -> str:
-    """Write hours in which every tick counts, but for the last minute of a day."""
-    return f"Mon-Sun 00:00-23:59 {zone.key}"
+def all_day(folder: Path, zone: ZoneInfo) -> str:
+    """Write a calendar in which every tick counts, but for the last minute of a day; give its path."""
+    path = folder / f"all-day-{zone.key.replace('/', '-')}.toml"
+    path.write_text(ALL_DAY.format(zone=zone.key))
+    return str(path)
+
+
+ALL_DAY = """\
+replace = true
+zone = "{zone}"
+
+[[cash.hours]]
+from = 2000-01-01
+days = "Mon-Sun"
+pre_market = "00:00"
+open = "00:00"
+close = "23:59"
+post_market = "23:59"
+
+[[futures.hours]]
+from = 2000-01-01
+days = "Mon-Sun"
+open = "00:00"
+close = "23:59"
+
+[[roll]]
+from = 2000-01-01
+futures = "open"
+equities = "23:59"
+"""
 
 
 def session_of(days_ago: int, zone: ZoneInfo) -> tuple[str, int]:
@@ -237,12 +300,17 @@ class Lab:
                 "compositions_topic": f"lab-compositions-{number}",
                 "control_topic": f"lab-control-{number}",
                 "levels_topic": f"lab-levels-{number}",
+                "closes_topic": f"lab-closes-{number}",
+                "index_closes_topic": f"lab-index-closes-{number}",
                 "group": f"lab-{number}",
                 "redis_prefix": f"lab{number}:",
                 "partitions": 1,
                 "cadence_ms": 10,
                 "metrics_port": 0,
                 "dead_letters_per_s": 1000,
+                # Every print is believed: who tests suspects says otherwise.
+                "price_limit_bp": 0,
+                "guard_bp": 0,
                 **changes,
             }
         )

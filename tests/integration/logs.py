@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from integration.conftest import (
     CODES,
@@ -16,12 +21,16 @@ from integration.conftest import (
     Lab,
     Sender,
     Stocks,
+    capstream,
+    doubt_of,
     level_and_value,
     levels_of,
     tick,
+    told,
 )
 from stream.index.control import OriginRecord, Roll
 from stream.settings import Settings
+from stream.topics import ensure_topic
 from stream.wire import checkpoints, control
 
 S = 1_000 * MS
@@ -51,9 +60,9 @@ def are_at(snapshots: Snapshots, prices: dict[str, int], stocks: Stocks = STOCKS
 async def shown(
     lab: Lab, settings: Settings, prices: dict[str, int], *, status: str | None = None
 ) -> Snapshots | None:
-    """Give the snapshots if they are at these prices, and all of one status."""
+    """Give the snapshots if they are at these prices, and all of this status, or none in doubt."""
     found = await lab.snapshots(settings)
-    right = are_at(found, prices) and {one.get("status") for one in found.values()} == {status}
+    right = are_at(found, prices) and {doubt_of(one) for one in found.values()} == {status}
     return found if right else None
 
 
@@ -123,3 +132,63 @@ async def said(lab: Lab, topic: str, *, partition: int = 0) -> list[dict[str, An
         for record in await lab.read_topic(topic, partition=partition)
         if record.value is not None and record.value.startswith(b'CTRL{"type"')
     ]
+
+
+# ---- what is kept, and verified ------------------------------------------------------------------
+
+_numbers = iter(range(1_000))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What stands in the topics, and how to run commands on it."""
+
+    lab: Lab
+    settings: Settings
+    levels: list[ConsumerRecord]
+
+    def of(self, day: str) -> list[ConsumerRecord]:
+        return [one for one in self.levels if told(one.value)["session"] == day]
+
+    def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return capstream(self.lab.command(self.settings, **changes), *arguments)
+
+    async def copy(
+        self,
+        topic: str,
+        *,
+        partitions: int = 1,
+        alter: Callable[[ConsumerRecord], bytes | None] = lambda record: record.value,
+    ) -> str:
+        """Copy a topic record by record, each at its offset and with its time; give the copy's name."""
+        name = f"{topic}-copy-{next(_numbers)}"
+        url = self.settings.kafka_url
+        await ensure_topic(url, name, partitions=partitions)
+        async with AIOKafkaProducer(bootstrap_servers=url, max_request_size=16 * 2**20) as producer:
+            for partition in range(partitions):
+                for one in await self.lab.read_topic(topic, partition=partition):
+                    sent = await producer.send_and_wait(
+                        name,
+                        alter(one),
+                        key=one.key,
+                        partition=partition,
+                        timestamp_ms=one.timestamp,
+                    )
+                    assert sent.offset == one.offset
+        return name
+
+    async def cut(self, topic: str, before: dict[int, int]) -> None:
+        """Let a topic lose the records before some offsets, as retention does."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_url)
+        await admin.start()
+        try:
+            await admin.delete_records(
+                {TopicPartition(topic, p): RecordsToDelete(offset) for p, offset in before.items()}
+            )
+        finally:
+            await admin.close()
+
+
+def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return fields

@@ -29,6 +29,7 @@ from integration.conftest import (
     REFERENCE,
     Lab,
     all_in,
+    doubt_of,
     eventually,
     frame,
     is_ready,
@@ -50,6 +51,7 @@ from stream.gateway.metrics import WorkerMetrics
 from stream.index.control import Contested
 from stream.pipeline.worker import Worker
 from stream.services import EmbeddedRedis
+from stream.session.calendar import Calendar
 from stream.settings import Settings
 
 pytestmark = pytest.mark.timeout(180)
@@ -105,7 +107,11 @@ async def test_partitions_and_format_change_no_digit(
     report = levels_command(capsys, lab, str(tape))
     for code, one in published.items():
         without = report["levels"][code]
-        assert {name: one[name] for name in without} == without
+        # The command line gives the opening quotation on any day.
+        assert without.keys() - one.keys() == {"soq", "soq_opened"}
+        assert {name: one[name] for name in without if name in one} == {
+            name: value for name, value in without.items() if name in one
+        }
 
 
 async def test_the_whole_tape_ends_at_the_oracles_levels(lab: Lab, full_tape: Path) -> None:
@@ -257,6 +263,8 @@ async def test_prices_are_mirrored_and_heartbeats_come_every_second(lab: Lab) ->
     }
     beats = [json.loads(data) for data in heard.of("heartbeat")]
     assert {beat["indexes"] for beat in beats} == {len(lab.composition.indexes)}
+    for beat in beats:
+        assert beat["phase"] == Calendar.bundled().phase(beat["published_ns"]).name.lower()
     gaps = [b["published_ns"] - a["published_ns"] for a, b in pairwise(beats)]
     assert all(500 * MS < gap < 3_000 * MS for gap in gaps)
 
@@ -449,7 +457,7 @@ async def test_one_of_many_that_was_taken_over_from_resigns(lab: Lab) -> None:
         before = await lab.snapshots(settings)
         # Where Kafka says for a while that the role is still its own, it waits twice this long.
         two.settings = replace(two.settings, session_timeout_s=1.0)
-        await fence(settings, 10**6)
+        await fence(settings, 10**4)
         await sender.send(tick("AIG", "50", NOON))
         await eventually(lambda: two.publisher is None, watch=second)
         assert await lab.snapshots(settings) == before
@@ -458,7 +466,7 @@ async def test_one_of_many_that_was_taken_over_from_resigns(lab: Lab) -> None:
 
     assert level_and_value(after) == levels_of({**REFERENCE, "AIG": 500_000})
     (epoch,) = {one["epoch"] for one in after.values()}
-    assert epoch > 10**6
+    assert epoch > 10**4
 
 
 # ---- 6. bad input --------------------------------------------------------------------------------
@@ -616,7 +624,7 @@ async def test_a_symbol_on_two_partitions_holds_its_indexes(lab: Lab) -> None:
         await all_in(worker, 2, task)
 
         async def held() -> bool:
-            return "status" in (await lab.snapshots(settings))["US1000"]
+            return doubt_of((await lab.snapshots(settings))["US1000"]) == "held"
 
         await eventually(held, watch=task)
         # The control writer says so in the log, and from there on its ticks are refused.
@@ -636,7 +644,7 @@ async def test_a_symbol_on_two_partitions_holds_its_indexes(lab: Lab) -> None:
 
         letters = await eventually(buried, within_s=5, watch=task)
 
-    assert {code for code in after if after[code].get("status") == "held"} >= {
+    assert {code for code in after if after[code]["status"] == "held"} >= {
         "US1000",
         "US3000",
         "US1000-FINANCIALS",
@@ -644,7 +652,7 @@ async def test_a_symbol_on_two_partitions_holds_its_indexes(lab: Lab) -> None:
     for code in ("US1000", "US1000-FINANCIALS"):
         assert after[code]["level"] == before[code]["level"]
     technology = after["US1000-TECHNOLOGY"]
-    assert technology.get("status") != "held"
+    assert technology["status"] != "held"
     assert technology["level"] == levels_of({**REFERENCE, "IBM": 1_900_000})[technology["code"]][0]
     assert status == 503
     assert "AIG" in text

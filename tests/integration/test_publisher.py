@@ -46,7 +46,12 @@ class Desk:
 
     def __init__(self, lab: Lab, settings: Settings, *, epoch: int = 1) -> None:
         self.composition = lab.composition
-        self.book = Book(lab.composition, hours=settings.hours, partition=0)
+        self.book = Book(
+            lab.composition,
+            calendar=settings.trading_calendar,
+            rules=settings.price_rules,
+            partition=0,
+        )
         self.aggregator = Aggregator(lab.composition, n_partitions=1)
         self.sink = RedisSink(
             settings.redis_url, names=settings.redis_names, stream_length=settings.stream_length
@@ -59,6 +64,8 @@ class Desk:
             cadence_s=settings.cadence_ms / 1000,
             packed_above=settings.packed_above,
             observe_delay=self.delays.append,
+            calendar=settings.trading_calendar,
+            feed_silent_s=settings.feed_silent_s,
         )
         self._clock = OPEN_NS
         self.tell()
@@ -76,6 +83,8 @@ class Desk:
                 cond=np.ones(1, np.uint16),
                 kind=np.zeros(1, np.uint8),
                 recorded=ts,
+                size=np.zeros(1, np.uint32),
+                venue=np.zeros(1, np.uint8),
             )
         )
         self.book.offset += 1

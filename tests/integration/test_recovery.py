@@ -174,7 +174,9 @@ async def write_checkpoint(
     partitions: int = 1,
 ) -> None:
     """Write what an owner of partition 0 would have written."""
-    book = Book(composition, hours=settings.hours, partition=0)
+    book = Book(
+        composition, calendar=settings.trading_calendar, rules=settings.price_rules, partition=0
+    )
     book.offset, book.control = offset, control
     checkpoint = Checkpoint(book.state(), topic or settings.ticks_topic, partitions)
     await lab.append(settings.checkpoints_topic, wire.encode(checkpoint), key=b"book/1")

@@ -19,6 +19,7 @@ from integration.conftest import (
     REFERENCE,
     Lab,
     all_in,
+    doubt_of,
     eventually,
     is_ready,
     levels_of,
@@ -215,7 +216,7 @@ async def cut_off_the_other(
 
     async def stale() -> bool:
         found = await lab.snapshots(settings)
-        return {code: found[code].get("status") for code in CODES} == expected
+        return {code: doubt_of(found[code]) for code in CODES} == expected
 
     lab.faults.kafka("half-open", workers.index(other))
     await eventually(stale)

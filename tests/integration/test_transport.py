@@ -32,6 +32,7 @@ from integration.conftest import (
 from stream.pipeline.dead_letters import DeadLetters
 from stream.pipeline.intake import Intake
 from stream.pipeline.transport import MAX_RECORDS, drain
+from stream.session.calendar import Calendar
 from stream.settings import Settings
 
 pytestmark = pytest.mark.timeout(120)
@@ -208,7 +209,7 @@ async def test_rebalances_while_ticks_flow_lose_and_double_nothing(lab: Lab) -> 
             lambda: (
                 len(worker.intake.books) == 2
                 and all(
-                    int(worker.intake.books[partition].prints.seq[row]) == 400
+                    int(worker.intake.books[partition].layer.prints.seq[row]) == 400
                     for partition, row in enumerate(rows)
                 )
             ),
@@ -306,7 +307,7 @@ def test_records_that_a_book_has_seen_are_passed_over(lab: Lab) -> None:
     assert whole is not None
     intake = Intake(
         lab.composition,
-        hours=Settings().hours,
+        calendar=Calendar.bundled(),
         dead_letters=DeadLetters(per_s=10),
         topic="t",
     )
@@ -329,7 +330,7 @@ def test_a_batch_of_a_partition_that_was_given_away_is_left_alone(lab: Lab) -> N
     assert whole is not None
     intake = Intake(
         lab.composition,
-        hours=Settings().hours,
+        calendar=Calendar.bundled(),
         dead_letters=DeadLetters(per_s=10),
         topic="t",
     )

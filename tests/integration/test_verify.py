@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka import ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient
 
 from integration.conftest import (
     CODES,
@@ -35,10 +34,10 @@ from integration.conftest import (
     tick,
     told,
 )
+from integration.logs import Recording, report
 from stream.index.control import OriginRecord, Roll
 from stream.pipeline.worker import Worker
 from stream.settings import Settings
-from stream.topics import ensure_topic
 from stream.wire import control
 
 pytestmark = pytest.mark.timeout(180)
@@ -95,59 +94,6 @@ async def record(lab: Lab, settings: Settings) -> None:
                     await trade(sender, worker, task, opens_ns=OPEN_NS + DAY_NS, n=12)
 
 
-@dataclass(frozen=True)
-class Recording:
-    """What stands in the topics, and how to run commands on it."""
-
-    lab: Lab
-    settings: Settings
-    levels: list[ConsumerRecord]
-
-    def of(self, day: str) -> list[ConsumerRecord]:
-        return [one for one in self.levels if told(one.value)["session"] == day]
-
-    def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        return capstream(self.lab.command(self.settings, **changes), *arguments)
-
-    async def copy(
-        self,
-        topic: str,
-        *,
-        partitions: int = 1,
-        alter: Callable[[ConsumerRecord], bytes | None] = lambda record: record.value,
-    ) -> str:
-        """Copy a topic record by record, each at its offset and with its time; give the copy's name."""
-        name = f"{topic}-copy-{next(_numbers)}"
-        url = self.settings.kafka_url
-        await ensure_topic(url, name, partitions=partitions)
-        async with AIOKafkaProducer(bootstrap_servers=url, max_request_size=16 * 2**20) as producer:
-            for partition in range(partitions):
-                for one in await self.lab.read_topic(topic, partition=partition):
-                    sent = await producer.send_and_wait(
-                        name,
-                        alter(one),
-                        key=one.key,
-                        partition=partition,
-                        timestamp_ms=one.timestamp,
-                    )
-                    assert sent.offset == one.offset
-        return name
-
-    async def cut(self, topic: str, before: dict[int, int]) -> None:
-        """Let a topic lose the records before some offsets, as retention does."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_url)
-        await admin.start()
-        try:
-            await admin.delete_records(
-                {TopicPartition(topic, p): RecordsToDelete(offset) for p, offset in before.items()}
-            )
-        finally:
-            await admin.close()
-
-
-_numbers = iter(range(1_000))
-
-
 @pytest.fixture(scope="module")
 def recording(lab: Lab) -> Recording:
     settings = lab.settings(partitions=2)
@@ -164,11 +110,6 @@ def one_line(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
     assert "Traceback" not in done.stderr
     (line,) = done.stderr.splitlines()
     return line
-
-
-def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    fields: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return fields
 
 
 def last_digit(value: bytes) -> tuple[bytes, str, str]:

@@ -27,7 +27,10 @@ from stream.settings import Settings
 
 CODES = ("US1000", "US2000")
 #: What a screen needs beside what a made-up level has.
-SCREEN = '"origin":"simulated","event_ns":null,"change":1.5,"change_pct":0.15,"priced":3,"constituents":4'
+SCREEN = (
+    '"origin":"simulated","event_ns":null,"change":1.5,"change_pct":0.15,"priced":3,"constituents":4,'
+    '"phase":"regular","status":"firm","last":1000.0,"indicative":null,"coverage":0.75,"age_s":0'
+)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from simulation.steps import Plan
 from simulation.truth import Ledger
 from stream.errors import FencedError, ServiceError, StuckError
 from stream.index.control import Override
+from stream.settings import Settings
 from stream.wire import control
 from stream.wire.names import RedisNames
 
@@ -53,7 +54,11 @@ class Cluster:
         self.plan = plan
         self.trace = trace
         self.clock = NOW.clock = Clock(market.START_NS)
-        self.settings = market.Setting(
+        # Prices jump as they like here, and a history falls silent for minutes: other tests ask what becomes of that.
+        self.settings = Settings(
+            price_limit_bp=0,
+            guard_bp=0,
+            feed_silent_s=86_400,
             kafka_url="kafka",
             redis_url="redis",
             partitions=plan.partitions,

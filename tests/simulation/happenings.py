@@ -107,7 +107,7 @@ class Happenings:
         lag = chance.choice((0.0, 0.0, 0.0, 0.0, 0.5, 1.5, -1.0, 4.0, -3.0))
         ts = self._cluster.clock.now_ns - int(lag * NS)
         if chance.random() < 0.03:
-            ts -= market.DAY_NS
+            ts = market.a_trading_day_before(ts)
         if chance.random() < 0.3:
             ts -= ts % NS
         self._seq += 1

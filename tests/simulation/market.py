@@ -7,19 +7,15 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from simulation.truth import NS, Sheet, World
 from stream.index.composition import Composition
 from stream.index.definitions import Definition
 from stream.index.universe import read_universe
-from stream.session.days import Session, session_at
-from stream.session.hours import RegularHours
-from stream.settings import Settings
+from stream.session.calendar import Calendar, Session
 from stream.wire.ticks_json import encode_tick
 
-HOURS = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
-ZONE = ZoneInfo("America/New_York")
+CALENDAR = Calendar.bundled()
 
 #: 2013-10-07, a Monday, 09:40 in New York.
 START_NS = 1_381_153_200 * NS
@@ -34,14 +30,6 @@ DEFINITIONS = (
     Definition("ODD", "", {"parity": frozenset(("odd",))}, base_level=Decimal("99.7")),
     Definition("EW", "", {}, weighting="equal"),
 )
-
-
-class Setting(Settings, frozen=True):
-    """Settings whose hours remember the days that they were asked about."""
-
-    @property
-    def hours(self) -> RegularHours:
-        return HOURS
 
 
 class Files(NamedTuple):
@@ -102,7 +90,7 @@ def _world(composition: Composition) -> World:
 
 
 def session(ts: int) -> Session:
-    return session_at(ts, ZONE)
+    return CALENDAR.session_at(ts)
 
 
 def next_morning(now_ns: int) -> int:
@@ -112,6 +100,12 @@ def next_morning(now_ns: int) -> int:
     while days % 7 > 4:
         days += 1
     return opening + days * DAY_NS
+
+
+def a_trading_day_before(ts: int) -> int:
+    """Give the same time of the weekday before."""
+    days = (ts - START_NS + 600 * NS) // DAY_NS % 7
+    return ts - (3 if days == 0 else 1) * DAY_NS
 
 
 def trade(symbol: str, price: int, ts: int, *, seq: int, cond: str = "@") -> bytes:

@@ -13,12 +13,12 @@ import numpy as np
 
 from simulation.market import LAYOUTS, releases
 from simulation.redis import Redis
-from stream.index import book as book_module
 from stream.index.aggregate import Aggregator
-from stream.index.book import Book, BookState
+from stream.index.book import _PLACE, Book, BookState
 from stream.index.control import Roll
 from stream.index.divisor import Divisor
-from stream.index.partial import Partial
+from stream.index.layer import Layer
+from stream.index.partial import VALUE, Partial
 from stream.index.snapshot import Extremes, Snapshot
 from stream.index.ticks import Verdict
 from stream.pipeline.checkpoints import Checkpoints
@@ -82,8 +82,8 @@ _value_marked = Book._value_marked
 
 def _adds_instead_of_sets(self: Book) -> None:
     """Add a price's whole gain at every print, not what is new of it."""
-    rows = np.flatnonzero(self._marked)
-    self._valued_price[rows] = self.composition.reference_price[rows]
+    rows = np.flatnonzero(self.layer.moved | self.layer.changed)
+    self._facts[_PLACE[VALUE], rows] = 0
     _value_marked(self)
 
 
@@ -97,13 +97,18 @@ _roll = Book._roll
 
 # ---- law 3: log order, then event time --------------------------------------------------------------
 
-_newest_win = book_module._newest_win
+_order = Layer._order
 
 
-def _last_come_wins(prints: Any, ticks: Any) -> Any:
+def _last_come_wins(self: Layer, tick: Any, detail: Any, last_ts: int, last_seq: int) -> Verdict:
     """Take a tick whatever its time."""
-    prints.ts[ticks.row], prints.seq[ticks.row] = -1, 0
-    return _newest_win(prints, ticks)
+    verdict = _order(self, tick, detail, last_ts, last_seq)
+    return Verdict.APPLIED if verdict is Verdict.OLDER else verdict
+
+
+def _nothing_is_plain(self: Layer, row: int) -> None:
+    """Have every tick looked at by itself."""
+    del self, row
 
 
 # ---- law 4: a worker resumes from its checkpoint ----------------------------------------------------
@@ -118,7 +123,13 @@ def _checkpoint_one_ahead(self: Book) -> BookState:
 def _checkpoint_without_waiting_prints(self: Book) -> BookState:
     state = _state(self)
     none = np.zeros(0, np.int64)
-    return replace(state, next_rows=none, next_prints=self.prints.at(none))
+    return replace(
+        state,
+        next_rows=none,
+        next_prints=self.layer.prints.at(none),
+        next_details=state.next_details[none],
+        next_kept=state.next_kept[none],
+    )
 
 
 def _written_last(self: Checkpoints, partition: int, records: Sequence[Any]) -> Checkpoint | None:
@@ -266,7 +277,13 @@ MUTANTS = (
     _mutant("levels are rounded down", "1", (Divisor, "level", _level_rounded_down)),
     _mutant("a book adds instead of sets", "2", (Book, "_value_marked", _adds_instead_of_sets)),
     _mutant("a roll makes no fresh sum", "2", (Book, "_roll", _roll_without_a_fresh_sum), seed=8),
-    _mutant("the last come wins", "9 3 2", (book_module, "_newest_win", _last_come_wins), seed=8),
+    _mutant(
+        "the last come wins",
+        "9 4 3 2",
+        (Layer, "_order", _last_come_wins),
+        (Layer, "settle", _nothing_is_plain),
+        seed=8,
+    ),
     _mutant("a checkpoint is one ahead", "4", (Book, "state", _checkpoint_one_ahead)),
     _mutant(
         "a checkpoint leaves out prints that wait",

@@ -59,7 +59,7 @@ class Sums:
     priced: int = 0
     up: int = 0
     down: int = 0
-    priced_reference: int = 0
+    priced_close: int = 0
     close: int = 0
     event_ns: int = -1
 
@@ -69,7 +69,7 @@ class Sums:
             self.priced + other.priced,
             self.up + other.up,
             self.down + other.down,
-            self.priced_reference + other.priced_reference,
+            self.priced_close + other.priced_close,
             self.close + other.close,
             max(self.event_ns, other.event_ns),
         )
@@ -134,7 +134,7 @@ class State:
             priced=int(priced),
             up=int(priced and price > close),
             down=int(priced and price < close),
-            priced_reference=shares * reference if priced else 0,
+            priced_close=shares * close if priced else 0,
             close=shares * (close - reference),
             event_ns=self.ts(symbol),
         )
@@ -378,7 +378,7 @@ def level_of(states: Sequence[State], code: str) -> Level:
         level=level,
         previous_close=close,
         market_value=round(Fraction(reference + sums.value, 10**sheet.k)),
-        coverage=round(Fraction(sums.priced_reference * 10**6, reference)),
+        coverage=round(Fraction(sums.priced_close * 10**6, reference + sums.close)),
         change_pct=_half_away(Fraction((level - close) * 10_000, close)) if close else 0,
         sums=sums,
     )

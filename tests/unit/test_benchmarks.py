@@ -11,8 +11,8 @@ from stream.feed.producer import partition_of
 from stream.files import load_composition
 from stream.index.book import Book
 from stream.index.composition import Composition
-from stream.index.snapshot import level_text, snapshots
-from stream.session.hours import RegularHours
+from stream.index.snapshot import level_text, moment_of, snapshots
+from stream.session.calendar import Calendar
 from stream.wire.messages import decode_messages
 from stream.wire.symbols import SymbolTable
 from stream.wire.ticks_json import encode_tick
@@ -58,7 +58,7 @@ def test_prices_are_what_a_tape_may_hold(composition: Composition) -> None:
     assert (chunk.price > 0).all()
     assert (np.abs(chunk.price - reference) <= reference // 50 + 50).all()
     assert (chunk.price[chunk.price >= 10_000] % 100 == 0).all()
-    hours = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+    hours = Calendar.bundled()
     assert hours.contains(chunk.ts).all()
 
 
@@ -90,10 +90,12 @@ def test_answers_are_those_of_the_engine(composition: Composition, form: str) ->
     recorded_ms = np.full(len(messages), chunk.ts[-1] // 1_000_000)
     symbols = SymbolTable(composition.universe.symbols)
     decoded = decode_messages(messages, recorded_ms, symbols)
-    hours = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
-    book = Book(composition, hours=hours, partition=0)
+    hours = Calendar.bundled()
+    book = Book(composition, calendar=hours, partition=0)
     assert not book.apply(decoded.ticks).any()
-    newest = snapshots(composition, range(len(composition.indexes)), book.partial())
+    total = book.partial()
+    moment = moment_of(hours, total, int(chunk.ts[-1]))
+    newest = snapshots(composition, range(len(composition.indexes)), total, moment=moment)
     assert {one.code: Decimal(level_text(one.level)) for one in newest} == expected_levels(
         composition, N
     )

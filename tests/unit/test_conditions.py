@@ -74,4 +74,5 @@ def test_reasons_are_the_names_of_the_accounts() -> None:
         "out_of_bounds",
         "older",
         "duplicate",
+        "suspect",
     }

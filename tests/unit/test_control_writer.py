@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -30,15 +29,15 @@ from stream.pipeline.compositions import Compositions
 from stream.pipeline.control_log import ControlLog
 from stream.pipeline.control_writer import AGAIN_S, ControlWriter
 from stream.pipeline.log import KafkaLog
-from stream.session.days import Session, session_at
+from stream.session.calendar import Calendar, Session
 from stream.settings import Settings
 from stream.wire import control as wire
 
 NS = 10**9
 DAY_NS = 86_400 * NS
-NOON = 1_763_830_800 * NS  # 2025-11-22 12:00 in New York, a Saturday
-NEW_YORK = ZoneInfo("America/New_York")
-TODAY = session_at(NOON, NEW_YORK)
+NOON = 1_763_744_400 * NS  # 2025-11-21 12:00 in New York, a Friday
+CALENDAR = Calendar.bundled()
+TODAY = CALENDAR.session_at(NOON)
 
 COMPOSITION = Composition.build(
     read_universe(["symbol,price,float_shares", "A,1,10", "B,1,10", "C,1,10"]),
@@ -247,7 +246,7 @@ def test_an_older_composition_is_not_announced_again() -> None:
 
 # ---- rolls ---------------------------------------------------------------------------------------
 
-YESTERDAY = session_at(NOON - DAY_NS, NEW_YORK)
+YESTERDAY = CALENDAR.session_at(NOON - DAY_NS)
 
 
 @pytest.mark.parametrize("session", ["", YESTERDAY.name])
@@ -283,7 +282,7 @@ def test_a_roll_is_said_once() -> None:
 
 def test_a_live_log_that_was_quiet_for_weeks_is_rolled() -> None:
     """Its new prints wait for the roll, so that its newest counted tick stays old: that must not keep it from rolling."""
-    quiet = session_at(NOON - 20 * DAY_NS, NEW_YORK)
+    quiet = CALENDAR.session_at(NOON - 20 * DAY_NS)
     one = writer(HERE, roll(quiet))
 
     assert wanted(one, total=lived(NOON - 20 * DAY_NS, session=quiet.name)) == [roll(TODAY)]

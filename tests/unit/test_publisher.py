@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,17 +17,21 @@ from stream.errors import FencedError, ServiceError
 from stream.index.aggregate import Aggregator
 from stream.index.book import Book
 from stream.index.composition import Composition
-from stream.index.control import Announcement, Roll
+from stream.index.control import Announcement, OriginRecord, Roll
 from stream.index.definitions import Definition
-from stream.index.ticks import Ticks
+from stream.index.ticks import Kind, Ticks
 from stream.index.universe import read_universe
 from stream.publish import publisher as publisher_module
 from stream.publish.publisher import Publisher
 from stream.publish.redis import Message
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 
 OPENING = 1_381_152_600_000_000_000  # 2013-10-07 09:30 New York
-HOURS = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+CLOSING = OPENING + 390 * 60 * 10**9  # 16:00
+CALENDAR = Calendar.bundled()
+NS = 10**9
+#: A feed may be silent for so long.
+NEVER = 1e12
 DAY_NS = 86_400 * 10**9
 SESSION = "2013-10-07"
 COMPOSITION = Composition.build(
@@ -44,6 +48,28 @@ SHORTER = Composition.build(
 )
 
 
+class Clock:
+    """The publisher's clock, which stands until it is moved."""
+
+    monotonic = staticmethod(time.monotonic)
+    perf_counter = staticmethod(time.perf_counter)
+
+    def __init__(self, now_ns: int) -> None:
+        self.now_ns = now_ns
+
+    def time_ns(self) -> int:
+        return self.now_ns
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let it be a second after the opening, and heartbeats come at once."""
+    clock = Clock(OPENING + NS)
+    monkeypatch.setattr(publisher_module, "time", clock)
+    monkeypatch.setattr(publisher_module, "HEARTBEAT_S", 0.001)
+    return clock
+
+
 class MemorySink:
     """Keeps what is published; fails as often as it is told."""
 
@@ -56,6 +82,8 @@ class MemorySink:
         self.expected: list[bool] = []
         self.failures = 0
         self.fenced = False
+        self.intact = True
+        self.closes: list[tuple[str, str, int]] = []
 
     async def publish(self, messages: list[Message], *, epoch: int, again: bool) -> None:
         self.epochs.add(epoch)
@@ -68,8 +96,16 @@ class MemorySink:
         await self._take(messages, packed=True)
 
     async def beat(self, heartbeat: bytes) -> bool:
+        if self.failures:
+            raise ServiceError("away")
         self.beats.append(heartbeat)
-        return True
+        return self.intact
+
+    async def write_closes(self, closes: Sequence[tuple[str, str, int]], *, epoch: int) -> None:
+        if self.fenced:
+            raise FencedError("taken over")
+        self.epochs.add(epoch)
+        self.closes += closes
 
     async def _take(self, messages: list[Message], *, packed: bool) -> None:
         self.attempted.append(messages)
@@ -83,9 +119,11 @@ class MemorySink:
 
 
 class Desk:
-    def __init__(self, *, partitions: int = 1, packed_above: int = 500) -> None:
+    def __init__(
+        self, *, partitions: int = 1, packed_above: int = 500, feed_silent_s: float = NEVER
+    ) -> None:
         self.sink = MemorySink()
-        self.books = [Book(COMPOSITION, hours=HOURS, partition=p) for p in range(partitions)]
+        self.books = [Book(COMPOSITION, calendar=CALENDAR, partition=p) for p in range(partitions)]
         self.aggregator = Aggregator(COMPOSITION, n_partitions=partitions)
         self.publisher = Publisher(
             self.aggregator,
@@ -94,26 +132,36 @@ class Desk:
             cadence_s=0.0,
             packed_above=packed_above,
             observe_delay=lambda _: None,
+            calendar=CALENDAR,
+            feed_silent_s=feed_silent_s,
         )
         self._ts = OPENING
         self._starts = 0
 
     def trade(self, row: int, price: int, *, partition: int = 0) -> None:
-        book, self._ts = self.books[partition], self._ts + 1
-        ts = np.array([self._ts])
+        self._ts += 1
+        self.tick(row, price, self._ts, partition=partition)
+
+    def tick(
+        self, row: int, price: int, at_ns: int, *, kind: Kind = Kind.TRADE, partition: int = 0
+    ) -> None:
+        ts = np.array([at_ns])
         one = np.ones(1, np.int64)
-        book.apply(
+        verdict = self.books[partition].apply(
             Ticks(
                 row=(one * row).astype(np.int32),
                 price=one * price,
                 ts=ts,
                 seq=np.zeros(1, np.uint64),
                 cond=np.ones(1, np.uint16),
-                kind=np.zeros(1, np.uint8),
+                kind=(one * kind).astype(np.uint8),
                 recorded=ts,
+                size=np.zeros(1, np.uint32),
+                venue=np.zeros(1, np.uint8),
             )
         )
-        book.offset += 1
+        assert not verdict.any()
+        self.books[partition].offset += 1
         self.tell(partition)
 
     def roll(self, partition: int = 0) -> None:
@@ -253,7 +301,7 @@ async def test_a_held_index_says_so_once_with_its_last_level() -> None:
     for fields in held.values():
         assert fields["status"] == "held"
     assert (held["ALL"]["market_value"], held["EVEN"]["market_value"]) == ("22.0000", "12.0000")
-    assert json.loads(desk.sink.sent[2][0].data).get("status") != "held"
+    assert json.loads(desk.sink.sent[2][0].data)["status"] == "firm"
 
 
 async def test_large_publications_are_packed() -> None:
@@ -328,7 +376,12 @@ async def test_while_partitions_cross_into_a_session_every_index_is_held_once() 
     let_go = desk.newest()
     assert {one["session"] for one in let_go.values()} == {SESSION}
     assert (let_go["EVEN"]["level"], let_go["ODD"]["level"]) == (5000.0, 6000.0)
-    assert not any("status" in one for one in let_go.values())
+    # What opened before there was a session has not opened in it.
+    assert {code: one["status"] for code, one in let_go.items()} == {
+        "ALL": "opening",
+        "ODD": "opening",
+        "EVEN": "firm",
+    }
 
 
 async def test_a_stale_index_says_so_and_moves_on() -> None:
@@ -352,17 +405,17 @@ async def test_a_stale_index_says_so_and_moves_on() -> None:
         settled = desk.publisher.doubts_changed
 
     assert (changed, settled) == (True, False)
-    assert {code: one.get("status") for code, one in stale.items()} == {
+    assert {code: one["status"] for code, one in stale.items()} == {
         "ALL": "stale",
         "ODD": "stale",
     }
-    assert {code: (one["level"], one.get("status")) for code, one in moved.items()} == {
+    assert {code: (one["level"], one["status"]) for code, one in moved.items()} == {
         "ALL": (2500.0, "stale"),
-        "EVEN": (3000.0, None),
+        "EVEN": (3000.0, "firm"),
     }
-    assert {code: one.get("status") for code, one in desk.newest().items()} == {
-        "ALL": None,
-        "ODD": None,
+    assert {code: one["status"] for code, one in desk.newest().items()} == {
+        "ALL": "firm",
+        "ODD": "firm",
     }
 
 
@@ -381,7 +434,7 @@ async def test_an_index_that_is_held_before_it_was_ever_published_is_silent_unti
         await eventually(lambda: len(desk.sink.sent) == 2)
 
     assert desk.codes() == [["ODD"], ["ALL", "EVEN"]]
-    assert {one.get("status") for one in desk.newest().values()} == {None}
+    assert {one["status"] for one in desk.newest().values()} == {"firm"}
     assert {one["seq"] for one in desk.newest().values()} == {1}
 
 
@@ -437,20 +490,263 @@ async def test_a_change_of_composition_leaves_nothing_owed_of_the_one_before() -
     assert desk.newest()["EVEN"]["composition"] == SHORTER.id
 
 
-async def test_heartbeats_count_the_indexes_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None before there is a level; after a change of composition those of the new one."""
-    monkeypatch.setattr(publisher_module, "HEARTBEAT_S", 0.001)
-    desk = Desk()
+@asynccontextmanager
+async def beating(desk: Desk) -> AsyncIterator[asyncio.Task[None]]:
+    """Publish, and send heartbeats."""
     beats = asyncio.create_task(desk.publisher.beat())
     try:
         async with publishing(desk):
-            desk.tell()
-            await eventually(lambda: desk.sink.beats)
-            first = json.loads(desk.sink.beats[0])
-            desk.compose(SHORTER)
-            await eventually(lambda: json.loads(desk.sink.beats[-1])["indexes"] == 1)
+            yield beats
     finally:
         beats.cancel()
         await asyncio.gather(beats, return_exceptions=True)
 
+
+async def some_beats(desk: Desk) -> None:
+    """Wait until whatever a heartbeat finds has been published."""
+    before = len(desk.sink.beats)
+    await eventually(lambda: len(desk.sink.beats) > before + 3 and desk.publisher.idle)
+
+
+async def test_heartbeats_count_the_indexes_in_force() -> None:
+    """None before there is a level; after a change of composition those of the new one."""
+    desk = Desk()
+    async with beating(desk):
+        desk.tell()
+        await eventually(lambda: desk.sink.beats)
+        first = json.loads(desk.sink.beats[0])
+        desk.compose(SHORTER)
+        await eventually(lambda: json.loads(desk.sink.beats[-1])["indexes"] == 1)
+
     assert first["indexes"] == 3
+
+
+# ---- hours ---------------------------------------------------------------------------------------
+
+#: 2013-10-07 in New York, phase by phase; the session that follows begins at 18:00.
+PHASES = (
+    (CLOSING - 1, "regular", "regular", "firm"),
+    (CLOSING, "post_market", "post_market", "closing"),
+    (CLOSING + 900 * NS, "post_market", "post_market", "official_close"),
+    (CLOSING + 3_600 * NS, "maintenance", "post_market", "official_close"),
+    (CLOSING + 2 * 3_600 * NS, "post_market", "post_market", "official_close"),
+    (CLOSING + 4 * 3_600 * NS, "overnight", "closed", "official_close"),
+    (CLOSING + 12 * 3_600 * NS, "pre_market", "pre_market", "official_close"),
+)
+
+
+async def test_a_phase_that_begins_is_published_without_any_tick(clock: Clock) -> None:
+    """Once, for every index; and each heartbeat carries the phase of the moment."""
+    desk, told, beats = Desk(), [], []
+    desk.roll()
+    desk.trade(0, 12_000)
+    desk.trade(1, 11_000)
+    async with beating(desk):
+        await desk.settled()
+        for at_ns, *_ in PHASES:
+            clock.now_ns = at_ns
+            await some_beats(desk)
+            told.append(desk.newest())
+            beats.append(json.loads(desk.sink.beats[-1]))
+
+    assert desk.codes() == [["ALL", "ODD", "EVEN"]] * len(PHASES)
+    for (at_ns, phase, cash_phase, status), newest, beat in zip(PHASES, told, beats, strict=True):
+        assert (beat["phase"], beat["published_ns"]) == (phase, at_ns)
+        for one in newest.values():
+            assert (one["phase"], one["cash_phase"], one["status"]) == (phase, cash_phase, status)
+    assert {one["published_ns"] for one in told[-1].values()} == {PHASES[-1][0]}
+
+
+async def test_a_live_feed_that_falls_silent_in_regular_hours_makes_every_index_stale(
+    clock: Clock,
+) -> None:
+    """Within seconds, without any tick; the next tick of any stock lets all of them go."""
+    desk = Desk(feed_silent_s=5)
+    desk.roll()
+    ten = OPENING + 1_800 * NS
+    desk.tick(0, 12_000, ten)
+    desk.tick(1, 11_000, ten)
+    statuses = []
+    async with beating(desk):
+        for seconds_ns in (NS, 5 * NS, 5 * NS + 1):
+            clock.now_ns = ten + seconds_ns
+            await some_beats(desk)
+            statuses.append({code: one["status"] for code, one in desk.newest().items()})
+        n = len(desk.sink.sent)
+        desk.tick(0, 12_100, ten + 7 * NS)
+        clock.now_ns = ten + 8 * NS
+        await eventually(lambda: len(desk.sink.sent) > n)
+        await desk.settled()
+
+    codes = ("ALL", "ODD", "EVEN")
+    assert statuses == [
+        dict.fromkeys(codes, "firm"),
+        dict.fromkeys(codes, "firm"),
+        dict.fromkeys(codes, "stale"),
+    ]
+    assert n == 2
+    assert {code: one["status"] for code, one in desk.newest().items()} == dict.fromkeys(
+        codes, "firm"
+    )
+
+
+async def test_a_feed_has_from_the_opening_on_to_be_heard(clock: Clock) -> None:
+    """Prices of the day before are no alarm at 09:30:04, and one at 09:30:06."""
+    desk = Desk(feed_silent_s=5)
+    desk.trade(0, 12_000)
+    desk.books[0].obey(Roll("2013-10-08", CLOSING, CLOSING + DAY_NS))
+    desk.tell()
+    statuses = []
+    async with beating(desk):
+        for seconds in (4, 6):
+            clock.now_ns = OPENING + DAY_NS + seconds * NS
+            await some_beats(desk)
+            statuses.append({one["status"] for one in desk.newest().values()})
+
+    assert statuses == [{"opening"}, {"stale"}]
+
+
+@pytest.mark.parametrize("hours", [7, 10, 17])
+async def test_a_night_without_ticks_is_no_alarm(clock: Clock, hours: int) -> None:
+    """At 23:00, at 02:00, and at 09:00: nobody has to trade then."""
+    desk = Desk(feed_silent_s=5)
+    desk.roll()
+    desk.trade(0, 12_000)
+    desk.trade(1, 12_000)
+    async with beating(desk):
+        clock.now_ns = CLOSING + hours * 3_600 * NS
+        await eventually(lambda: desk.sink.sent)
+        await some_beats(desk)
+
+    assert {one["status"] for one in desk.newest().values()} == {"official_close"}
+
+
+@pytest.mark.parametrize("origin", ["replay", "simulated"])
+async def test_a_feed_that_is_not_live_is_never_silent(
+    clock: Clock, origin: Literal["replay", "simulated"]
+) -> None:
+    """Its newest tick is its clock, whatever the hour here."""
+    desk = Desk(feed_silent_s=5)
+    desk.books[0].obey(OriginRecord(origin))
+    desk.roll()
+    desk.trade(0, 12_000)
+    desk.trade(1, 12_000)
+    async with beating(desk):
+        clock.now_ns = OPENING + 100 * DAY_NS
+        await eventually(lambda: desk.sink.sent)
+        await some_beats(desk)
+
+    assert {(one["phase"], one["status"]) for one in desk.newest().values()} == {
+        ("regular", "firm")
+    }
+    assert json.loads(desk.sink.beats[-1])["phase"] == "regular"
+
+
+# ---- official closes -----------------------------------------------------------------------------
+
+
+async def closed_day(desk: Desk, clock: Clock) -> None:
+    """Trade, and let all official closes come: ALL at 1150, ODD at 1100, EVEN at 1200."""
+    desk.roll()
+    desk.trade(0, 11_900)
+    desk.trade(1, 11_100)
+    clock.now_ns = CLOSING
+    await eventually(lambda: desk.sink.sent)
+    await some_beats(desk)
+    desk.tick(0, 12_000, CLOSING + NS, kind=Kind.OFFICIAL_CLOSE)
+    desk.tick(1, 11_000, CLOSING + NS, kind=Kind.OFFICIAL_CLOSE)
+    clock.now_ns = CLOSING + 2 * NS
+    await some_beats(desk)
+
+
+POINT = 10**8
+CLOSES = {"ALL": 1150 * POINT, "ODD": 1100 * POINT, "EVEN": 1200 * POINT}
+
+
+async def test_an_official_close_is_written_once_and_again_where_it_is_corrected(
+    clock: Clock,
+) -> None:
+    """To Kafka and to Redis; not before all official prices have come, and not for every phase that follows."""
+    desk = Desk()
+    async with beating(desk):
+        await closed_day(desk, clock)
+        once = list(desk.sink.closes)
+        for at_ns, *_ in PHASES[3:]:
+            clock.now_ns = at_ns
+            await some_beats(desk)
+        unchanged = list(desk.sink.closes)
+        # A later declaration of the same close.
+        desk.tick(1, 10_000, CLOSING + 60 * NS, kind=Kind.OFFICIAL_CLOSE)
+        await some_beats(desk)
+
+    assert once == unchanged == [(code, SESSION, close) for code, close in CLOSES.items()]
+    assert desk.sink.closes[3:] == [("ALL", SESSION, 1100 * POINT), ("ODD", SESSION, 1000 * POINT)]
+    written = [(one.code, one.close, one.corrected) for one in desk.publisher.closes.for_kafka]
+    assert written == [
+        *((code, close, False) for code, close in CLOSES.items()),
+        ("ALL", 1100 * POINT, True),
+        ("ODD", 1000 * POINT, True),
+    ]
+    assert {(one.date, one.previous_close) for one in desk.publisher.closes.for_kafka} == {
+        (SESSION, 1000 * POINT)
+    }
+    assert desk.newest()["ODD"]["status"] == "corrected"
+    assert desk.sink.epochs == {4}
+
+
+async def test_official_closes_that_never_come_are_waited_for_for_a_quarter_of_an_hour(
+    clock: Clock,
+) -> None:
+    """Then the last prices stand."""
+    desk = Desk()
+    desk.roll()
+    desk.trade(0, 11_900)
+    async with beating(desk):
+        await desk.settled()
+        clock.now_ns = CLOSING + 900 * NS - 1
+        await some_beats(desk)
+        waiting = list(desk.sink.closes)
+        clock.now_ns += 1
+        await some_beats(desk)
+
+    # Where nothing has traded, nothing is waited for.
+    assert waiting == []
+    assert desk.sink.closes == [("ALL", SESSION, 1095 * POINT), ("EVEN", SESSION, 1190 * POINT)]
+
+
+@pytest.mark.parametrize("seen_by", ["heartbeat", "publication"])
+async def test_an_emptied_redis_is_told_all_official_closes_again(
+    clock: Clock, seen_by: str
+) -> None:
+    """Whoever finds it empty first; Kafka has them already."""
+    desk = Desk()
+    async with beating(desk):
+        await closed_day(desk, clock)
+        n = len(desk.publisher.closes.for_kafka)
+        desk.sink.closes.clear()
+        if seen_by == "heartbeat":
+            desk.sink.intact = False
+            await eventually(lambda: desk.sink.closes)
+            desk.sink.intact = True
+        else:
+            desk.sink.failures = 1
+            desk.tick(0, 12_100, CLOSING + 3 * NS)
+        await eventually(lambda: len(desk.sink.closes) >= len(CLOSES))
+        await some_beats(desk)
+
+    assert {code: close for code, _, close in desk.sink.closes} == CLOSES
+    assert len(desk.publisher.closes.for_kafka) == n
+
+
+async def test_a_fenced_publisher_writes_no_close(clock: Clock) -> None:
+    """Another one writes them now; this one ends."""
+    desk = Desk()
+    async with beating(desk) as beats:
+        await closed_day(desk, clock)
+        written = list(desk.sink.closes)
+        desk.sink.fenced = True
+        desk.publisher.closes.again()
+        with pytest.raises(FencedError):
+            await asyncio.wait_for(asyncio.shield(beats), 10)
+
+    assert desk.sink.closes == written

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream import __version__
+from stream.index.aggregate import Doubt
 from stream.index.partial import Origin
 from stream.index.snapshot import Snapshot
+from stream.index.status import Status
 from stream.publish import record as record_module
 from stream.publish.record import Entry, Record, with_audit
 from stream.publish.redis import Message
+from stream.session.calendar import CashPhase, Phase
 from stream.wire.snapshots import encode_published
 
 S = 1_000_000_000
@@ -30,6 +33,7 @@ class Shot:
     session: str | None
     high: int | None
     low: int | None
+    doubt: Doubt = Doubt.NONE
 
 
 def snapshot_of(shot: Shot) -> Snapshot:
@@ -38,9 +42,17 @@ def snapshot_of(shot: Shot) -> Snapshot:
         name=shot.code,
         composition="2026-07-17-abc",
         session=shot.session,
+        phase=Phase.REGULAR,
+        cash_phase=CashPhase.REGULAR,
+        status=Status.FIRM,
         origin=Origin.REPLAY,
         event_ns=T0,
         level=5,
+        indicative=None,
+        indicative_method=None,
+        indicative_age_s=None,
+        indicative_coverage=None,
+        last=5,
         open=shot.low,
         high=shot.high,
         low=shot.low,
@@ -51,10 +63,14 @@ def snapshot_of(shot: Shot) -> Snapshot:
         divisor="1",
         constituents=1,
         priced=1,
+        stale=0,
+        coverage=1,
+        age_s=0,
+        oldest_age_s=0,
         up=0,
         down=0,
         unchanged=1,
-        coverage=1,
+        doubt=shot.doubt,
     )
 
 
@@ -109,6 +125,18 @@ def test_what_sets_an_extreme_is_kept_at_once(shot: Shot) -> None:
     assert kept(record) == [("X", 1), ("X", 3)]
     record.end_second(T0 + S)
     assert kept(record) == [("X", 1), ("X", 3)]
+
+
+def test_a_held_level_leaves_the_last_good_one_of_its_second() -> None:
+    """It repeats that one, which would prove it."""
+    record = Record()
+    for seq in (1, 2, 3):
+        publish(record, T0 + seq, Shot("X", DAY, 9, 1), seq=seq)
+    publish(record, T0 + 4, Shot("X", DAY, 9, 1, Doubt.HELD), seq=4)
+
+    assert kept(record) == [("X", 1), ("X", 3)]
+    record.end_second(T0 + S)
+    assert kept(record) == [("X", 1), ("X", 3), ("X", 4)]
 
 
 def test_nothing_waits_for_its_second_when_there_are_no_more() -> None:

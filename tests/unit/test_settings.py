@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream.errors import SettingsError
+from stream.errors import FileError, SettingsError
+from stream.index.price_rules import PriceRules
+from stream.session.calendar import Calendar
 from stream.settings import Settings, mask_password, read_settings, variable
 
 
@@ -18,8 +21,11 @@ def test_defaults_are_usable() -> None:
     settings = read_settings({"PATH": "/bin", "capstream_group": "ignored"})
 
     assert settings == Settings()
-    assert settings.hours.opens.isoformat() == "09:30:00"
-    assert (settings.constituents_path, settings.indexes_path) == (None, None)
+    assert settings.trading_calendar is Calendar.bundled()
+    assert settings.calendar_text == ""
+    assert settings.price_rules == PriceRules()
+    paths = (settings.constituents_path, settings.indexes_path, settings.futures_path)
+    assert paths == (None, None, None)
 
 
 def test_every_setting_is_read_from_its_variable() -> None:
@@ -32,6 +38,13 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "CAPSTREAM_METRICS_PORT": "65535",
         "CAPSTREAM_CONSTITUENTS": "my.csv",
         "CAPSTREAM_INDEXES": "my.toml",
+        "CAPSTREAM_FUTURES": "contracts.toml",
+        "CAPSTREAM_PRICE_LIMIT_BP": "0",
+        "CAPSTREAM_GUARD_BP": "350",
+        "CAPSTREAM_ODD_LOTS": "true",
+        "CAPSTREAM_FEED_SILENT_S": "2.5",
+        "CAPSTREAM_CLOSES_TOPIC": "official",
+        "CAPSTREAM_INDEX_CLOSES_TOPIC": "official-levels",
         "CAPSTREAM_REDIS_PREFIX": "x:",
     }
 
@@ -40,8 +53,42 @@ def test_every_setting_is_read_from_its_variable() -> None:
     assert (settings.kafka_url, settings.partitions, settings.cadence_ms) == ("broker:9092", 12, 0)
     assert (settings.partials, settings.metrics_port) == ("topic", 65535)
     assert (settings.constituents_path, settings.indexes_path) == (Path("my.csv"), Path("my.toml"))
+    assert settings.futures_path == Path("contracts.toml")
+    assert settings.price_rules == PriceRules(limit_bp=0, guard_bp=350, odd_lots=True)
+    assert settings.feed_silent_s == 2.5
+    assert (settings.closes_topic, settings.index_closes_topic) == ("official", "official-levels")
     assert settings.redis_names.snap("US1000") == "x:snap:US1000"
     assert variable("kafka_url") == "CAPSTREAM_KAFKA_URL"
+
+
+def test_a_calendar_of_ones_own_stands_over_the_bundled_one(tmp_path: Path) -> None:
+    """Its text is what decides, so that it can be kept with the levels that it made."""
+    text = "[cash]\nclosed = [2026-07-17]  # a day of mourning\n"
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+
+    settings = read_settings({"CAPSTREAM_CALENDAR": str(file)})
+
+    assert settings.calendar_text == text
+    mourning, usual = date(2026, 7, 17), date(2026, 7, 16)
+    calendar = settings.trading_calendar
+    assert [calendar.trades_on(day) for day in (usual, mourning)] == [True, False]
+    assert Calendar.bundled().trades_on(mourning)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [(None, "mine.toml"), ("[cash]\nclosed = 7\n", "mine.toml.*closed")]
+)
+def test_a_calendar_that_cannot_be_used_names_its_file(
+    tmp_path: Path, text: str | None, named: str
+) -> None:
+    """Missing, or wrong in a key."""
+    file = tmp_path / "mine.toml"
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(FileError, match=named):
+        _ = Settings(calendar=str(file)).trading_calendar
 
 
 def test_names_under_a_prefix_are_those_of_the_contract() -> None:
@@ -58,6 +105,9 @@ def test_names_under_a_prefix_are_those_of_the_contract() -> None:
         "idx:v1:snaps",
         "idx:v1:epoch",
     )
+    assert names.closes("US1000") == "idx:v1:closes:US1000"
+    topics = Settings()
+    assert (topics.closes_topic, topics.index_closes_topic) == ("closes", "index-closes")
 
 
 def test_the_command_line_overrides_the_environment_where_it_says_something() -> None:
@@ -74,7 +124,7 @@ def test_the_command_line_overrides_the_environment_where_it_says_something() ->
     [
         ("CAPSTREAM_KAFKA_ULR", "CAPSTREAM_KAFKA_URL"),
         ("CAPSTREAM_PARTITION", "CAPSTREAM_PARTITIONS"),
-        ("CAPSTREAM_REGULARHOURS", "CAPSTREAM_REGULAR_HOURS"),
+        ("CAPSTREAM_CALENDER", "CAPSTREAM_CALENDAR"),
     ],
 )
 def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(name: str, meant: str) -> None:
@@ -100,7 +150,11 @@ def test_a_variable_like_no_other_is_refused_without_a_guess() -> None:
         ("CAPSTREAM_METRICS_PORT", "65536"),
         ("CAPSTREAM_PARTIALS", "disk"),
         ("CAPSTREAM_LOG_LEVEL", "LOUD"),
-        ("CAPSTREAM_REGULAR_HOURS", "always"),
+        ("CAPSTREAM_PRICE_LIMIT_BP", "-1"),
+        ("CAPSTREAM_GUARD_BP", "2%"),
+        ("CAPSTREAM_ODD_LOTS", "perhaps"),
+        ("CAPSTREAM_FEED_SILENT_S", "0"),
+        ("CAPSTREAM_FEED_SILENT_S", "86401"),
     ],
 )
 def test_an_unusable_value_names_its_variable(name: str, value: str) -> None:
@@ -124,7 +178,7 @@ def test_settings_cannot_be_changed() -> None:
 def test_every_setting_is_documented() -> None:
     """The class says what each of its fields means."""
     documented = re.findall(r"^ {4}(\w[\w, ]*)$", Settings.__doc__ or "", re.MULTILINE)
-    names = {name for line in documented for name in line.split(", ")}
+    names = {name.strip() for line in documented for name in line.split(",")}
 
     assert names - {"Attributes"} == set(Settings.__struct_fields__)
 

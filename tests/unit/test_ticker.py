@@ -28,7 +28,17 @@ def fields(code: str, *, change_pct: str = "0.00", **others: Any) -> dict[str, A
     return {
         "code": code,
         "origin": "live",
+        "phase": "regular",
+        "cash_phase": "regular",
+        "status": "firm",
         "level": Decimal("1234.56500000"),
+        "last": Decimal("1234.56500000"),
+        "indicative": None,
+        "indicative_method": None,
+        "indicative_age_s": None,
+        "indicative_coverage": None,
+        "coverage": Decimal("0.9876"),
+        "age_s": 0,
         "change": Decimal("3.10000000"),
         "change_pct": Decimal(change_pct),
         "priced": 2,
@@ -181,10 +191,51 @@ def test_what_does_not_fit_is_counted() -> None:
     )
 
 
-def test_held_indexes_say_so() -> None:
-    """In place of the number of priced stocks."""
-    assert "held" in text_of(table([fields("US1000", status="held")]))
-    assert "2/1,000" in text_of(table([fields("US1000")]))
+def test_each_index_says_how_far_it_is_to_be_relied_on() -> None:
+    """In words, beside the number of priced stocks; what is stale says for how long."""
+    for one, word in (
+        (fields("US1000"), "firm"),
+        (fields("US1000", status="held"), "held"),
+        (fields("US1000", status="official_close"), "official close"),
+        (fields("US1000", status="stale", age_s=47), "stale 47 s"),
+        (fields("US1000", status="stale", age_s=3, indicative_age_s=600), "stale 10 min"),
+    ):
+        row = text_of(table([one])).splitlines()[-1]
+        assert word in row
+        assert "2/1,000" in row
+
+
+def test_an_estimate_is_shown_with_what_it_is_made_from() -> None:
+    """At night the figure is not the level, and nobody can take it for one."""
+    night: dict[str, Any] = {
+        "phase": "overnight",
+        "cash_phase": "closed",
+        "status": "indicative",
+        "last": Decimal("1240.12345678"),
+        "indicative": Decimal("1240.12345678"),
+        "indicative_age_s": 14,
+    }
+    text = shown(
+        fields("US1000", indicative_method="futures", indicative_coverage=Decimal(0), **night),
+        fields(
+            "US2000",
+            indicative_method="hybrid",
+            indicative_coverage=Decimal("0.125"),
+            **night,
+        ),
+    )
+
+    assert "Overnight" in text
+    assert "1,240.12" in text
+    assert "1,234.57" not in text
+    assert "futures, 14 s" in text
+    assert "hybrid 13%, 14 s" in text
+
+
+def test_the_phase_is_said() -> None:
+    """Once where all indexes are in one."""
+    assert shown(fields("A"), fields("B")).count("Regular session") == 1
+    assert "Maintenance" in shown(fields("A", phase="maintenance"))
 
 
 def test_decimals_are_read_to_the_last_digit() -> None:
