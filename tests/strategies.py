@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
 
 import oracle
-from oracle import NS, Ledger, Line, Plan, Print, World
+from oracle import BELIEVED, NS, Ledger, Line, Plan, Print, Rules, World
 from stream.index.composition import Composition
 from stream.index.control import (
     Announcement,
@@ -24,6 +24,8 @@ from stream.index.control import (
     Roll,
 )
 from stream.index.definitions import Definition
+from stream.index.futures import Contract, Futures
+from stream.index.price_rules import PriceRules
 from stream.index.ticks import Ticks
 from stream.index.universe import Instrument, Universe
 
@@ -39,6 +41,8 @@ _GROWTH = (
     Decimal("0.995"),
     Decimal(1),
 )
+#: Futures of a world.
+CONTRACTS = ((), (), ("/RTYZ6",), ("/RTYZ6", "/RS1Z6"))
 _WEIGHTINGS = ("float_cap", "float_cap", "equal", "price", "capped")
 _LIMITS = ("0.15", "0.3", "0.4", "0.5", "0.75", "1")
 
@@ -49,12 +53,15 @@ def universe_of(lines: Sequence[Line]) -> Universe:
     instruments = []
     for line in lines:
         attributes = {code: "yes" if code in line.member else "no" for code in codes}
+        attributes["mic"] = line.mic
         if line.growth is not None:
             attributes["growth"] = str(line.growth)
         instruments.append(
             Instrument(line.symbol, line.float_shares, line.price, MappingProxyType(attributes))
         )
-    return Universe(tuple(instruments), frozenset({"symbol", "price", "float_shares", *codes}))
+    return Universe(
+        tuple(instruments), frozenset({"symbol", "price", "float_shares", "mic", *codes})
+    )
 
 
 def definition_of(plan: Plan) -> Definition:
@@ -71,11 +78,27 @@ def definition_of(plan: Plan) -> Definition:
     )
 
 
+def futures_of(world: World) -> Futures:
+    """Write contracts as the engine reads them from a file: each the front one of a root of its own."""
+    contracts = tuple(Contract(symbol, symbol[:-2], 0, 1, 2) for symbol, _ in world.contracts)
+    return Futures(contracts, {symbol[:-2]: code for symbol, code in world.contracts})
+
+
 def composition_of(world: World) -> Composition:
     """Build what the engine makes of a world."""
     return Composition.build(
-        universe_of(world.lines), [definition_of(plan) for plan in world.plans]
+        universe_of(world.lines), [definition_of(plan) for plan in world.plans], futures_of(world)
     )
+
+
+#: Whether prints are held back, and odd lots taken.
+RULES = st.sampled_from((Rules(off=False), Rules(off=False), Rules(), Rules(odd_lots=True)))
+
+
+def rules_of(rules: Rules) -> PriceRules:
+    """Write rules as the engine has them."""
+    believing = PriceRules.none() if rules.off else PriceRules()
+    return replace(believing, odd_lots=rules.odd_lots)
 
 
 def ticks_of(prints: Sequence[Print]) -> Ticks:
@@ -88,6 +111,8 @@ def ticks_of(prints: Sequence[Print]) -> Ticks:
         cond=np.array([one.cond for one in prints], np.uint16),
         kind=np.array([one.kind for one in prints], np.uint8),
         recorded=np.array([one.recorded for one in prints], np.int64),
+        size=np.array([one.size for one in prints], np.uint32),
+        venue=np.array([ord(one.venue or "\0") for one in prints], np.uint8),
     )
 
 
@@ -103,6 +128,7 @@ def worlds(draw: st.DrawFn, *, max_lines: int = 7, max_plans: int = 5) -> World:
             float_shares=draw(shares),
             growth=draw(st.sampled_from(_GROWTH)),
             member=draw(st.frozensets(st.sampled_from(codes))),
+            mic=draw(st.sampled_from(("", "XNYS", "XNAS", "XXXX"))),
         )
         for row in range(draw(st.integers(1, max_lines)))
     )
@@ -129,8 +155,9 @@ def worlds(draw: st.DrawFn, *, max_lines: int = 7, max_plans: int = 5) -> World:
                 ),
             )
         )
-    world = World(lines, tuple(plans))
-    return world if _worth_something(world) else World(lines, (_plain(codes[0]),))
+    contracts = tuple((symbol, codes[0]) for symbol in draw(st.sampled_from(CONTRACTS)))
+    world = World(lines, tuple(plans), contracts)
+    return world if _worth_something(world) else World(lines, (_plain(codes[0]),), contracts)
 
 
 def _plain(code: str) -> Plan:
@@ -159,49 +186,115 @@ def selecting_worlds(draw: st.DrawFn) -> World:
             first.float_shares,
             first.growth,
             frozenset((world.plans[0].code,)),
+            first.mic,
         )
-        world = World((line, *world.lines[1:]), world.plans)
+        world = replace(world, lines=(line, *world.lines[1:]))
     return world
 
 
+FOUR = oracle.nanoseconds("2026-07-17", "04:00:00")
+SIX = oracle.nanoseconds("2026-07-17", "18:00:00")
+LATE = oracle.nanoseconds("2026-07-17", "09:45:00")
+MONDAY = oracle.nanoseconds("2026-07-20", "09:30:00")
+
+#: Few instants of all hours, so that there are ties; most of them in a row, so that order matters.
+_EDGES = (
+    OPENING - 1,
+    OPENING,
+    OPENING + 5 * NS,
+    LATE - 1,
+    LATE,
+    LATE + 599 * NS,
+    LATE + 600 * NS,
+    LATE + 3700 * NS,
+    CLOSING - 1,
+    CLOSING,
+    CLOSING + 7 * NS,
+    CLOSING + 3600 * NS,
+    FOUR,
+    FOUR - 86_400 * NS,
+    SIX - 1,
+    SIX,
+    MONDAY,
+)
 _TIMES = st.one_of(
     st.integers(OPENING, OPENING + 3),
-    st.integers(OPENING, OPENING + 3),
-    st.integers(OPENING + 10, OPENING + 12),
-    st.sampled_from(
-        (
-            OPENING - 1,
-            OPENING + 5 * NS,
-            CLOSING - 1,
-            CLOSING,
-            CLOSING + 3600 * NS,
-            OPENING + 86_400 * NS,
-        )
-    ),
+    st.integers(LATE, LATE + 3),
+    st.integers(CLOSING, CLOSING + 3),
+    st.integers(FOUR, FOUR + 3),
+    st.sampled_from(_EDGES),
 )
 _SEQS = st.sampled_from((0, 0, 0, 1, 2, 3, 4, 2**64 - 1))
-_PRICES = st.integers(0, 20)
+#: What a print may carry: plain, auctions, official prices, extended hours, odd lots, what sets nothing.
 _CONDS = st.sampled_from(
-    (1, 1, 1, 1, 0, 64, 1024 | 1, 128, 256, 2, 1 | 32, 32768, 4096, 16384 | 1, 65535)
-)
-_KINDS = st.sampled_from((0,) * 12 + (1, 2, 3, 4, 5, 6, 7))
-_LAGS = st.sampled_from((0, 0, 0, 0, 2 * NS, 2 * NS + 1, -3600 * NS))
-
-
-def _price(base: int, choice: int) -> int:
-    """Choose a price around the reference price, its bound, and the least."""
-    at = (
-        base,
-        base + 1,
-        max(1, base - 1),
-        8 * base,
-        8 * base + 1,
-        8 * base - 1,
-        1,
-        2**62,
-        2 * base,
+    (
+        *((1,) * 20),
+        *(0, 1024 | 1, 64, 64, 256, 256 | 1),
+        *(128, 128, 128, 2048, 2048, 2048, 4096, 4096, 4096, 4096 | 32, 128 | 64),
+        *(2, 2 | 32, 1 | 32, 1 | 32, 32 | 16, 32768, 16384 | 1, 65535),
     )
-    return at[choice] if choice < len(at) else max(1, base * choice // 15)
+)
+_KINDS = st.sampled_from((0,) * 24 + (3, 4, 4, 5, 6, 6, 7, 7))
+_LAGS = st.sampled_from((0, 0, 0, 0, 0, 0, 2 * NS, 2 * NS + 1, -3600 * NS))
+_VENUES = st.sampled_from(("", "", "N", "N", "Q", "D", "T", "P"))
+_SIZES = st.sampled_from((0, 100, 100, 2**32 - 1))
+
+#: Parts of the reference price, most of them within the limits of each other and some just outside.
+_PARTS = (
+    (1, 1),
+    (1, 1),
+    (1, 1),
+    (1001, 1000),
+    (999, 1000),
+    (1004, 1000),
+    (1009, 1000),
+    (991, 1000),
+    (1019, 1000),
+    (981, 1000),
+    (21, 20),
+    (19, 20),
+    (11, 10),
+    (9, 10),
+    (1101, 1000),
+    (899, 1000),
+    (5, 4),
+    (6, 5),
+    (13, 10),
+    (7, 10),
+    (3, 2),
+    (2, 1),
+)
+_WILD = ((8, 1), (1, 100), (9, 1))
+
+
+_Choice = tuple[tuple[int, int], int]
+_T = TypeVar("_T", "Print", "Tick")
+#: Price of a contract.
+INDEX_POINTS = 20_000_000
+
+#: A price as a part of another one, and so much more; of no part, it is that number.
+_PRICES = st.one_of(
+    *(st.tuples(st.sampled_from(_PARTS), st.sampled_from((0, 0, 0, 1, -1))),) * 5,
+    st.tuples(st.sampled_from(_WILD), st.sampled_from((0, 0, 1))),
+    st.tuples(st.just((0, 1)), st.sampled_from((1, 2**62))),
+)
+
+
+def _price(base: int, choice: _Choice) -> int:
+    (numerator, denominator), more = choice
+    return min(max(1, base * numerator // denominator + more), 2**62)
+
+
+#: Of ten ticks, so many undo an earlier one, or bring one again.
+_TURNS = st.sampled_from(("new",) * 7 + ("cancel", "correct", "again"))
+#: Which of the ticks before, counted from the newest, and with which price.
+_ABOUT = st.tuples(st.integers(0, 7), st.booleans(), _PRICES)
+_WHERE = st.tuples(_PRICES, st.integers(0, 19), st.integers(0, 99))
+_WHAT = st.tuples(_CONDS, _KINDS, _LAGS, _SIZES, _VENUES)
+_PLAIN = st.tuples(st.just(1), st.just(0), st.just(0), _SIZES, _VENUES)
+_WHEN = st.tuples(_TIMES, _SEQS)
+_CROWDED = st.tuples(st.sampled_from((*_EDGES, LATE + 1)), st.sampled_from((0, 1, 2, 3)))
+_CROWDED_PLAIN = st.tuples(st.sampled_from((LATE, LATE + 1)), st.sampled_from((0, 1, 2, 3)))
 
 
 @st.composite
@@ -215,33 +308,40 @@ def logs(
 ) -> list[Print]:
     """Draw the log of a partition.
 
-    `plain` leaves out what is not judged by time; `unmixed` numbers all ticks of a symbol or none.
+    `plain` leaves out all but trades of regular hours and what is not judged by time; `unmixed` numbers all ticks of a
+    symbol or none.
     """
-    # Half of the logs are crowded: one or two symbols, two instants, few numbers, nothing refused at sight.
+    # Half of the logs are crowded: one or two symbols, few instants and numbers.
     crowded = draw(st.booleans())
-    plain = plain or crowded
-    last_row = len(world.lines) - 1
+    n_rows = len(world.lines) + len(oracle.contracts(world))
+    when, what = _WHEN, _PLAIN if plain else _WHAT
+    if crowded:
+        when = _CROWDED_PLAIN if plain else _CROWDED
+    one = st.tuples(st.just("new") if plain else _TURNS, _ABOUT, _WHERE, when, what)
     # Lists are short unless told otherwise.
     shortest = draw(st.sampled_from((0, max_size // 4, max_size // 2)))
-    one = st.tuples(
-        st.integers(0 if plain else -1, min(last_row, 1) if crowded else last_row),
-        _PRICES,
-        st.integers(OPENING, OPENING + 1) if crowded else _TIMES,
-        st.sampled_from((0, 1, 2, 3)) if crowded else _SEQS,
-        st.just(1) if plain else _CONDS,
-        st.just(0) if plain else _KINDS,
-        st.just(0) if plain else _LAGS,
-    )
-    prints = []
-    for row, choice, ts, seq, cond, kind, lag in draw(
+    log: list[Print] = []
+    for turn, about, (choice, wrong, place), (ts, seq), (cond, kind, lag, size, venue) in draw(
         st.lists(one, min_size=shortest, max_size=max_size)
     ):
-        number = seq
-        if unmixed:
-            number = (seq or 5) if row % 2 else 0
-        base = world.lines[max(row, 0)].price
-        prints.append(Print(row, _price(base, choice), ts, number, cond, kind, ts - lag))
-    return prints
+        if turn != "new" and log:
+            log.append(_about(turn, log, about))
+            continue
+        row = -1 if wrong == 0 and not crowded else place % (min(n_rows, 2) if crowded else n_rows)
+        base = world.lines[row].price if row < len(world.lines) else INDEX_POINTS
+        number = ((seq or 5) if row % 2 else 0) if unmixed else seq
+        log.append(Print(row, _price(base, choice), ts, number, cond, kind, ts - lag, size, venue))
+    return log
+
+
+def _about(turn: str, before: Sequence[_T], about: tuple[int, bool, _Choice]) -> _T:
+    """Cancel or correct one of the ticks before, or bring it again."""
+    nth, as_it_was, choice = about
+    other = before[-1 - nth % len(before)]
+    if turn == "again":
+        return other
+    price = other.price if as_it_was else _price(other.price, choice)
+    return replace(other, kind=1 if turn == "cancel" else 2, price=price)
 
 
 def histories(**options: Any) -> st.SearchStrategy[tuple[World, list[Print]]]:
@@ -274,6 +374,8 @@ _OPENINGS = tuple(oracle.nanoseconds(day, "09:30:00") for day in SESSIONS)
 _MIDNIGHTS = tuple(
     oracle.nanoseconds(day, "00:00:00") for day in ("2026-07-13", *SESSIONS, "2026-07-18")
 )
+#: 18:00 after midnight.
+_EVENING = 18 * 3600 * NS
 #: A symbol that no composition holds.
 NOBODYS = "ZZ"
 #: The highest price of a control record.
@@ -291,13 +393,23 @@ class Tick:
     cond: int
     kind: int
     recorded_ms: int
+    size: int = 0
+    venue: str = ""
 
     def at(self, world: World) -> Print:
         """Give what it is in a world."""
-        rows = [row for row, line in enumerate(world.lines) if line.symbol == self.symbol]
-        row = rows[0] if rows else -1
-        recorded = self.recorded_ms * 10**6
-        return Print(row, self.price, self.ts, self.seq, self.cond, self.kind, recorded)
+        symbols = [*(line.symbol for line in world.lines), *oracle.contracts(world)]
+        return Print(
+            row=symbols.index(self.symbol) if self.symbol in symbols else -1,
+            price=self.price,
+            ts=self.ts,
+            seq=self.seq,
+            cond=self.cond,
+            kind=self.kind,
+            recorded=self.recorded_ms * 10**6,
+            size=self.size,
+            venue=self.venue,
+        )
 
 
 Entry = Tick | Control
@@ -319,12 +431,14 @@ class History:
     @property
     def symbols(self) -> list[str]:
         """All that its compositions hold."""
-        return sorted({line.symbol for world in self.worlds.values() for line in world.lines})
+        worlds = self.worlds.values()
+        contracts = {symbol for world in worlds for symbol, _ in world.contracts}
+        return sorted({line.symbol for world in worlds for line in world.lines} | contracts)
 
-    def ledger(self, partition: int = 0) -> Ledger:
+    def ledger(self, partition: int = 0, *, rules: Rules = BELIEVED) -> Ledger:
         """Open a ledger for it."""
         first = self.composition.id
-        return Ledger(self.worlds[first], composition=first, partition=partition)
+        return Ledger(self.worlds[first], composition=first, rules=rules, partition=partition)
 
     def by_id(self, composition: str) -> Composition:
         """Find a composition."""
@@ -380,16 +494,22 @@ def variants(draw: st.DrawFn, world: World) -> World:
         if limit is not None and limit * n < 1:
             weighting, limit = "equal", None
         plans.append(replace(plan, weighting=weighting, limit=limit))
-    other = World(tuple(lines), tuple(plans))
+    other = World(tuple(lines), tuple(plans), world.contracts[draw(st.integers(0, 1)) :])
     return other if _worth_something(other) else world
 
 
-@st.composite
-def _instants(draw: st.DrawFn, day: int) -> int:
-    """Draw a time of a day or of a neighbouring one, mostly one of few, so that there are ties."""
-    near = min(max(day + draw(st.sampled_from((0, 0, 0, 0, 0, 1, 1, -1))), 0), len(SESSIONS) - 1)
-    at = draw(st.sampled_from((0, 0, 1, 1, 2, 2, 3, 4, 5, 6, NS, 3600 * NS, 13 * 3600 * NS // 2)))
-    return _OPENINGS[near] + at
+#: Which day, counted from that of the log, hour and nanosecond: mostly one of few, so that there are ties.
+_INSTANTS = st.tuples(
+    st.sampled_from((0, 0, 0, 0, 0, 1, 1, -1)),
+    st.sampled_from((0, 0, 0, 0, 0, 13, 13, 13, 17, -3)),
+    st.sampled_from((0, 0, 1, 1, 2, 2, 3, 4, 5, 6, NS, 3600 * NS)),
+)
+
+
+def _instant(day: int, chosen: tuple[int, int, int]) -> int:
+    further, half_hours, at = chosen
+    near = min(max(day + further, 0), len(SESSIONS) - 1)
+    return _OPENINGS[near] + half_hours * 1800 * NS + at
 
 
 def _mostly_held(symbols: Mapping[str, int]) -> list[str]:
@@ -397,21 +517,33 @@ def _mostly_held(symbols: Mapping[str, int]) -> list[str]:
     return [*held * (1 + 8 // len(held)), NOBODYS]
 
 
+_UNUSUAL = st.sampled_from((((90, 1), 0), ((10**6, 1), 0)))
+_TICKS = st.tuples(
+    st.integers(0, 10**6),
+    _INSTANTS,
+    st.one_of(_PRICES, _PRICES, _PRICES, _PRICES, _UNUSUAL),
+    st.sampled_from((0, 0, 0, 1, 2, 3, 2**64 - 1)),
+    st.sampled_from((0,) * 8 + (3_600_000, -2000, -2001)),
+    _WHAT,
+    st.booleans(),
+)
+
+
 @st.composite
 def _ticks(draw: st.DrawFn, symbols: Mapping[str, int], day: int) -> Tick:
-    symbol = draw(st.sampled_from(_mostly_held(symbols)))
-    base, ts = symbols[symbol], draw(_instants(day))
-    usual = (base, base + 1, max(1, base - 1), 2 * base, max(1, base // 3))
-    unusual = (1, 8 * base, 8 * base + 1, 90 * base, 10**6 * base)
-    lag = draw(st.sampled_from((0,) * 8 + (3_600_000, -2000, -2001)))
+    place, instant, choice, seq, lag, (cond, kind, _, size, venue), plain = draw(_TICKS)
+    held, ts = _mostly_held(symbols), _instant(day, instant)
+    symbol = held[place % len(held)]
     return Tick(
         symbol=symbol,
-        price=draw(st.sampled_from((*usual, *usual, *unusual))),
+        price=_price(symbols[symbol], choice),
         ts=ts,
-        seq=draw(st.sampled_from((0, 0, 0, 1, 2, 3, 2**64 - 1))),
-        cond=draw(st.sampled_from((1,) * 24 + (0, 64, 2, 1 | 32))),
-        kind=draw(st.sampled_from((0,) * 30 + (1, 4))),
+        seq=seq,
+        cond=1 if plain else cond,
+        kind=kind,
         recorded_ms=ts // 10**6 + lag,
+        size=size,
+        venue=venue,
     )
 
 
@@ -419,7 +551,12 @@ def _ticks(draw: st.DrawFn, symbols: Mapping[str, int], day: int) -> Tick:
 def _rolls(draw: st.DrawFn, day: int) -> Roll:
     near = min(max(day + draw(st.sampled_from((0, 0, 0, 1, 1, -1))), 0), len(SESSIONS) - 1)
     starts, ends = _MIDNIGHTS[near + 1], _MIDNIGHTS[near + 2]
-    if draw(st.integers(0, 3)) == 0:
+    form = draw(st.sampled_from(("midnight", "evening", "evening", "evening", "any")))
+    if form == "evening":
+        # Between the close and official closes that come late.
+        after = _EVENING + draw(st.sampled_from((0, 0, -7200 * NS, 2 - 7200 * NS)))
+        starts, ends = starts - 86_400 * NS + after, ends - 86_400 * NS + after
+    elif form == "any":
         # Edges among the times of the ticks, where one belongs to this session or to another.
         starts = _OPENINGS[near] + draw(st.integers(0, 2))
         ends = draw(st.sampled_from((starts + 1, starts + 2, ends)))
@@ -438,7 +575,7 @@ def _overrides(draw: st.DrawFn, symbols: Mapping[str, int], day: int) -> Overrid
         action=action,  # type: ignore[arg-type]
         author="desk",
         reason="a reason",
-        ts=draw(_instants(day)),
+        ts=_instant(day, draw(_INSTANTS)),
         price=min(symbols[symbol] * times, HIGHEST_PRICE),
         home=draw(st.sampled_from((0, 0, 0, 1, -1))),
     )
@@ -487,13 +624,18 @@ def session_histories(
     worlds = [world, *draw(st.lists(variants(world), min_size=1, max_size=2))]
     compositions = tuple(composition_of(each) for each in worlds)
     symbols = {line.symbol: line.price for each in reversed(worlds) for line in each.lines}
+    symbols |= {symbol: INDEX_POINTS for symbol, _ in world.contracts}
     symbols[NOBODYS] = 7
     log: list[Entry] = []
     number, size = 0, draw(st.integers(max_size // 2, max_size))
     for i in range(size):
         day = i * len(SESSIONS) // size
         if draw(st.integers(1, controls_in)) > 1:
-            log.append(draw(_ticks(symbols, day)))
+            turn, before = draw(_TURNS), [each for each in log[-8:] if isinstance(each, Tick)]
+            if turn == "new" or not before:
+                log.append(draw(_ticks(symbols, day)))
+            else:
+                log.append(_about(turn, before, draw(_ABOUT)))
             continue
         control = draw(_controls(symbols, day, compositions))
         if not isinstance(control, OriginRecord):

@@ -29,12 +29,13 @@ from stream.pipeline import intake as intake_module
 from stream.pipeline.dead_letters import DeadLetter, DeadLetters
 from stream.pipeline.intake import Intake, MissingCompositionError
 from stream.pipeline.transport import FetchedBatch
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 from stream.wire import control as wire
 
-NEW_YORK = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+NEW_YORK = Calendar.bundled()
 PLAN = Plan("I", "price", None, None, Decimal(1000), None)
-LETTERS = {0: "", 1: "@", 2: "I", 64: "O", 1 | 32: "@T"}
+#: A letter for each bit of the conditions; `?` is none that the table knows.
+LETTERS = "@IW4ZTO65CFQMPV?"
 #: What goes to the dead letters; the rest can be found again in the log.
 DEAD = {"malformed", "unknown_symbol", "future", "wrong_partition"}
 
@@ -61,7 +62,9 @@ def json_of(tick: Tick) -> dict[str, object]:
         "price": tick.price,
         "ts": tick.ts,
         "seq": tick.seq,
-        "cond": LETTERS[tick.cond],
+        "size": tick.size,
+        "venue": tick.venue,
+        "cond": "".join(letter for i, letter in enumerate(LETTERS) if tick.cond >> i & 1),
         "kind": oracle.KINDS[tick.kind],
     }
 
@@ -76,7 +79,14 @@ def frame_of(ticks: Sequence[Tick]) -> bytes:
     return wire_oracle.frame(
         [
             wire_oracle.record(
-                t.symbol.encode().ljust(8, b"\0"), t.ts, t.price, t.seq, 1, t.cond, t.kind, 78
+                t.symbol.encode().ljust(8, b"\0"),
+                t.ts,
+                t.price,
+                t.seq,
+                t.size,
+                t.cond,
+                t.kind,
+                ord(t.venue or "\0"),
             )
             for t in ticks
         ]
@@ -201,7 +211,9 @@ def test_any_fetches_of_any_partitions_end_where_the_laws_say(data: st.DataObjec
     homes = {s: data.draw(st.integers(0, n - 1)) for s in [*history.symbols, NOBODYS]}
     parts = [data.draw(logs(history, p, homes)) for p in range(n)]
     dead_letters = DeadLetters(per_s=10**9)
-    intake = Intake(history.composition, hours=NEW_YORK, dead_letters=dead_letters, topic="ticks")
+    intake = Intake(
+        history.composition, calendar=NEW_YORK, dead_letters=dead_letters, topic="ticks"
+    )
     for p in range(n):
         intake.begin(p, offset=0)
 
@@ -228,7 +240,7 @@ def test_a_batch_that_was_seen_already_moves_its_book_nowhere() -> None:
     """Not even between two others, whose offsets are higher: what follows it in its log is still to come (law 4)."""
     world = World((Line("S0", 7, Fraction(1), None, frozenset("I")),), (PLAN,))
     intake = Intake(
-        composition_of(world), hours=NEW_YORK, dead_letters=DeadLetters(per_s=9), topic="ticks"
+        composition_of(world), calendar=NEW_YORK, dead_letters=DeadLetters(per_s=9), topic="ticks"
     )
     noise = [batch_of([Record(at, 0, b"noise", None)], p) for p, at in ((0, 70), (1, 7), (2, 80))]
     for p, at in ((0, 70), (1, 8), (2, 80)):

@@ -14,10 +14,10 @@ from stream.index.definitions import Definition
 from stream.index.partial import Origin, Partial
 from stream.index.ticks import Ticks
 from stream.index.universe import read_universe
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 
 OPENING = 1_381_152_600_000_000_000  # 2013-10-07 09:30 New York
-HOURS = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+HOURS = Calendar.bundled()
 
 #: Ten shares of each at 1 dollar; `ODD` holds S1 and S3, `EVEN` the others, `ALL` every one.
 COMPOSITION = Composition.build(
@@ -43,7 +43,7 @@ SHORTER = Composition.build(COMPOSITION.universe, [Definition("ALL", "", {})])
 
 def partial(partition: int, offset: int, *trades: tuple[int, int], ts: int = OPENING) -> Partial:
     """Make what a partition's book contributes after trades of (row, price in 1/10000 dollar)."""
-    book = Book(COMPOSITION, hours=HOURS, partition=partition)
+    book = Book(COMPOSITION, calendar=HOURS, partition=partition)
     n = len(trades)
     rows, prices = zip(*trades, strict=True) if trades else ((), ())
     book.apply(
@@ -55,6 +55,8 @@ def partial(partition: int, offset: int, *trades: tuple[int, int], ts: int = OPE
             cond=np.ones(n, np.uint16),
             kind=np.zeros(n, np.uint8),
             recorded=np.full(n, ts),
+            size=np.zeros(n, np.uint32),
+            venue=np.zeros(n, np.uint8),
         )
     )
     book.offset = offset

@@ -16,9 +16,9 @@ from stream.index.book import Book
 from stream.index.control import Announcement, Contested, OriginRecord, Override, Roll
 from stream.index.partial import NO_EVENT, Origin
 from stream.index.ticks import Verdict
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 
-NEW_YORK = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+NEW_YORK = Calendar.bundled()
 WED, THU, FRI = "2026-07-15", "2026-07-16", "2026-07-17"
 NEXT_DAY = {WED: THU, THU: FRI, FRI: "2026-07-18"}
 REFERENCE = 10_000
@@ -33,7 +33,7 @@ def world_of(*prices: int, shares: int = 1000) -> World:
 
 
 def book_of(world: World, partition: int = 0) -> Book:
-    return Book(composition_of(world), hours=NEW_YORK, partition=partition)
+    return Book(composition_of(world), calendar=NEW_YORK, partition=partition)
 
 
 def noon(day: str) -> int:
@@ -52,6 +52,12 @@ def override(action: str, *, row: int = 0, price: int = 0, ts: int = 0, home: in
 def trade(book: Book, ts: int, price: int, *, row: int = 0, seq: int = 0) -> str:
     one = Print(row, price, ts, seq, 1, 0, ts)
     return Verdict(book.apply(ticks_of([one]))[0]).reason
+
+
+def last(book: Book, session: str) -> dict[int, tuple[int, int, int]]:
+    """Give time, number and price of the last prints of the session in force, "now", or of those that wait, "later"."""
+    held = state_of(book)[session]
+    return {row: (one.ts, one.seq, one.price) for row, one in held.items() if one.ts != NO_EVENT}
 
 
 def shown(book: Book) -> tuple[int, int, int, int]:
@@ -162,12 +168,12 @@ def test_prints_beyond_the_next_session_go_on_waiting() -> None:
 
     book.obey(roll(THU))
     assert book.price.tolist() == [REFERENCE, 12_000]
-    assert state_of(book)["waiting"] == {0: (noon(FRI), 0, 13_000)}
+    assert last(book, "later") == {0: (noon(FRI), 0, 13_000)}
     book.obey(roll(FRI))
 
     assert book.price.tolist() == [13_000, 12_000]
     assert book.close.tolist() == [REFERENCE, 12_000]
-    assert state_of(book)["waiting"] == {}
+    assert state_of(book)["later"] == {}
 
 
 def test_prints_of_a_session_that_the_log_leaves_out_are_the_close_of_the_next() -> None:
@@ -244,7 +250,7 @@ def test_a_price_may_be_set_before_anything_has_traded() -> None:
 
     assert book.obey(override("price", price=12_000, ts=0)) is True
 
-    restored = Book.restore(book.state(), book.composition, hours=NEW_YORK)
+    restored = Book.restore(book.state(), book.composition, calendar=NEW_YORK)
     for one in (book, restored):
         assert shown(one) == (12_000, REFERENCE, 1, 1)
 
@@ -332,7 +338,7 @@ def test_a_contested_symbol_is_refused_until_it_is_included_where_it_is_at_home(
     assert shown(home) == (12_000, 11_000, 1, 1)
     assert shown(other) == (REFERENCE, REFERENCE, 0, 0)
     assert (home.partial() + other.partial()).same_values(home.partial())
-    assert state_of(other)["waiting"] == {}
+    assert state_of(other)["later"] == {}
     assert other.partial().touched.tolist() == [0]
     assert other.partial().event_ns.tolist() == [NO_EVENT]
     assert trade(home, noon(THU) + 1, 14_000) == "applied"
@@ -399,10 +405,8 @@ def test_prices_go_over_to_the_next_composition_by_symbol() -> None:
     assert book.price.tolist() == [30_000, 20_000, 12_000]
     assert book.close.tolist() == [30_000, 20_000, 11_000]
     state = state_of(book)
-    assert (state["newest"], state["waiting"]) == (
-        {2: (noon(THU), 4, 12_000)},
-        {2: (noon(FRI), 5, 13_000)},
-    )
+    assert last(book, "now") == {2: (noon(THU), 4, 12_000)}
+    assert last(book, "later") == {2: (noon(FRI), 5, 13_000)}
     assert (state["excluded"], state["refused"]) == ({0}, {1})
     assert announce(book, second) is False
 
@@ -450,7 +454,7 @@ def test_what_is_out_of_the_new_bounds_stays_behind() -> None:
     announce(book, world_of(5_000, 5_000))
 
     assert book.price.tolist() == [5_000, 40_000]
-    assert list(state_of(book)["waiting"]) == [1]
+    assert list(state_of(book)["later"]) == [1]
 
 
 def test_a_lifted_bound_goes_over_with_its_reference_as_far_as_sums_allow() -> None:
@@ -472,7 +476,7 @@ def test_a_lifted_bound_goes_over_with_its_reference_as_far_as_sums_allow() -> N
 
         assert int(book.price[0]) == (10**6 if kept else 10)
         assert int(book.close[0]) == (10**6 if kept else 10)
-        assert (0 in state_of(book)["waiting"]) is kept
+        assert (0 in state_of(book)["later"]) is kept
         assert trade(book, noon(THU), 10**6) == ("applied" if kept else "out_of_bounds")
 
 

@@ -45,7 +45,21 @@ def test_the_partial_of_nothing_is_neutral() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["value", "priced", "up", "down", "priced_reference", "close", "event_ns", "touched"],
+    [
+        "value",
+        "priced",
+        "up",
+        "down",
+        "priced_close",
+        "close",
+        "extended_base",
+        "covered_close",
+        "stale",
+        "oldest_ns",
+        "clock_ns",
+        "event_ns",
+        "touched",
+    ],
 )
 def test_any_integer_that_differs_makes_a_partial_another(name: str) -> None:
     """The check of law 2 misses none."""
