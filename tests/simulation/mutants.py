@@ -276,7 +276,7 @@ def _mutant(name: str, laws: str, *patches: _Patch, seed: int = 1) -> Mutant:
 MUTANTS = (
     _mutant("levels are rounded down", "1", (Divisor, "level", _level_rounded_down)),
     _mutant("a book adds instead of sets", "2", (Book, "_value_marked", _adds_instead_of_sets)),
-    _mutant("a roll makes no fresh sum", "2", (Book, "_roll", _roll_without_a_fresh_sum), seed=8),
+    _mutant("a roll makes no fresh sum", "2 5", (Book, "_roll", _roll_without_a_fresh_sum), seed=8),
     _mutant(
         "the last come wins",
         "9 4 3 2",
