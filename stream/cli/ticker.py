@@ -292,8 +292,9 @@ def _hero(snapshots: Mapping[str, Fields]) -> Table | None:
         return None
     large, small = snapshots[LARGE], snapshots[SMALL]
     grid = Table.grid(expand=False, padding=(0, 3))
-    for justify in ("left", "center", "right"):
-        grid.add_column(justify=justify, width=23)
+    grid.add_column(justify="left", width=25)
+    grid.add_column(justify="center", width=22)
+    grid.add_column(justify="right", width=25)
     leads = "Small leads" if spread > 0 else "Large leads" if spread < 0 else "Even"
     grid.add_row(" ● Large cap US1000", leads, "• Small cap US2000")
     grid.add_row(
