@@ -19,7 +19,7 @@ PYTHON ?= $(shell for name in python3.12 python3.11 python3 python3.13; do \
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 say = @printf '\n== %s\n' '$(1)'
 
-.PHONY: help demo test check bench bench-short chaos simulation calendar fmt format lint type imports lock wheel clean
+.PHONY: help demo test check bench bench-short chaos simulation weeks calendar fmt format lint type imports lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ chaos: $(VENV)/.dev ## break what the workers stand on, check every level; ARGS=
 
 simulation: $(VENV)/.dev ## whole histories from seeds, all laws; ARGS="--histories 100000 --jobs 2"
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)
+
+weeks: $(VENV)/.dev ## whole weeks of a simulated market, every snapshot compared; ARGS="--weeks holiday --every 1"
+	@PYTHONPATH=tests $(BIN)/python -m week $(ARGS)
 
 calendar: $(VENV)/.dev ## write the bundled table of sessions anew, from the exchanges' calendars
 	@$(BIN)/python tests/calendar_table.py

@@ -14,7 +14,7 @@ from typing import get_args
 
 from rich.console import Console
 
-from benchmarks import engine, ingest, latency, memory, scaleout, silence
+from benchmarks import engine, ingest, latency, memory, night, scaleout, silence
 from benchmarks.contenders import Servers, pinned
 from benchmarks.processes import RunFailedError
 from benchmarks.report import Report, describe_machine
@@ -26,7 +26,7 @@ from stream.services import KAFKA_VERSION, EmbeddedKafka, EmbeddedRedis
 #: Columns of a table that goes to a file.
 PAPER_WIDTH = 120
 
-WORKLOADS = ("ingest", "latency", "memory", "scaleout", "silence", "engine")
+WORKLOADS = ("ingest", "latency", "memory", "scaleout", "silence", "night", "engine")
 
 EPILOG = """\
 examples:
@@ -64,12 +64,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, metavar="N", help="latency (10)")
     parser.add_argument("--backlog-ticks", type=int, metavar="N", help="memory (10000000)")
     parser.add_argument("--scaleout-ticks", type=int, metavar="N", help="scaleout (5000000)")
-    parser.add_argument("--minutes", type=float, metavar="N", help="silence (60)")
+    parser.add_argument("--minutes", type=float, metavar="N", help="silence (60), night (10)")
     parser.add_argument(
         "--workers", type=int, nargs="+", default=[1, 2, 4], metavar="N", help="scaleout (1 2 4)"
     )
     parser.add_argument("--engine-ticks", type=int, metavar="N", help="engine (2000000)")
     args = parser.parse_args(arguments)
+    args.night_minutes = args.minutes
     million = 1_000_000
     full = {
         "repetitions": (5, 1),
@@ -79,6 +80,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "seconds": (10.0, 2.0),
         "backlog_ticks": (10 * million, 100_000),
         "minutes": (60.0, 0.5),
+        "night_minutes": (10.0, 0.5),
         "scaleout_ticks": (5 * million, 200_000),
         "engine_ticks": (2 * million, 200_000),
     }
@@ -159,6 +161,8 @@ async def _run(
         await scaleout.measure(report, servers, composition, ticks=ticks, workers=workers)
     if "silence" in chosen:
         await silence.measure(report, servers, composition, minutes=args.minutes)
+    if "night" in chosen:
+        await night.measure(report, servers, minutes=args.night_minutes)
 
 
 if __name__ == "__main__":

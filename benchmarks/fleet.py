@@ -23,7 +23,10 @@ from benchmarks.processes import ROOT, RunFailedError
 from benchmarks.workload import delete_topic
 
 #: What one worker's deployment leaves on the brokers.
-TOPICS = ("partials", "checkpoints", "compositions", "control", "levels", "dead_letters")
+TOPICS = (
+    *("partials", "checkpoints", "compositions", "control", "levels", "dead_letters"),
+    *("closes", "index_closes"),
+)
 
 
 @dataclass(slots=True)
