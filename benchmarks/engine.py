@@ -4,6 +4,7 @@
 - `engine/decode`: JSON by msgspec into typed ticks, against orjson into dictionaries
 - `engine/drain`: a fetch, records straight from its batches, against a ConsumerRecord for each
 - `engine/order`: a batch in order, against one with a tick out of order, which must be sorted
+- `engine/single`: a batch of plain prints, against the same before the opening, where each is looked at by itself
 - `engine/sort`: sorting by row with 16-bit keys, for which numpy has a radix sort, against 32-bit keys
 - `engine/publish`: all indexes to Redis in one script call, against redis-py's MULTI of three commands each
 """
@@ -33,7 +34,8 @@ from benchmarks.report import Report
 from benchmarks.workload import COND, Chunk, json_texts, tape
 from stream.index.book import Book
 from stream.index.composition import Composition
-from stream.index.partial import Partial
+from stream.index.partial import EXTENDED_CLOSE, Partial
+from stream.index.price_rules import PriceRules
 from stream.index.snapshot import moment_of, snapshots
 from stream.index.ticks import Ticks
 from stream.index.units import NS_PER_S
@@ -64,6 +66,7 @@ async def measure(
         _decode(report, composition)
         _drain(report, composition)
         _order(report, composition)
+        _single(report, composition)
         _sort(report, composition)
         await _publish(report, servers, composition)
 
@@ -182,33 +185,52 @@ def _order(report: Report, composition: Composition) -> None:
     last = next(i for i in range(BATCH - 2, 0, -1) if in_order.row[i] != in_order.row[i + 1])
     which[[last, last + 1]] = last + 1, last
     out_of_order = in_order.take(which)
-    # Its session's first prints are looked at one by one, in any order.
-    rows = np.arange(len(composition.universe), dtype=np.int32)
-    opening = in_order.take(np.zeros(len(rows), np.int64))
-    opening = replace(opening, row=rows, price=composition.reference_price)
-
-    def applied(ticks: Ticks) -> Callable[[], Partial]:
-        book, later = Book(composition, calendar=Calendar.bundled(), partition=0), count()
-        book.apply(opening)
-
-        def apply() -> Partial:
-            since = next(later) * NS_PER_S
-            recorded, seq = ticks.recorded + since, ticks.seq + np.uint64(since)
-            book.apply(replace(ticks, ts=ticks.ts + since, recorded=recorded, seq=seq))
-            return book.partial()
-
-        return apply
-
     ordered, sorted_ = _compare(
         report,
         "engine/order",
         "ns/tick",
         1e9 / BATCH,
-        ("in order", applied(in_order)),
-        ("out of order", applied(out_of_order)),
+        ("in order", _applied(composition, in_order)),
+        ("out of order", _applied(composition, out_of_order)),
     )
     same = bool((ordered.value == sorted_.value).all())
     report.check(same, "engine/order: the order of two symbols changed a value")
+
+
+def _single(report: Report, composition: Composition) -> None:
+    together = _columns(next(tape(composition, BATCH)))
+    before_the_opening = together.ts - 7 * 3_600 * NS_PER_S
+    alone = replace(together, ts=before_the_opening, recorded=before_the_opening)
+    regular, extended = _compare(
+        report,
+        "engine/single",
+        "ns/tick",
+        1e9 / BATCH,
+        ("regular, together", _applied(composition, together)),
+        ("extended, one by one", _applied(composition, alone)),
+    )
+    n_regular, n_extended = int(regular.priced[0]), int((extended.columns[EXTENDED_CLOSE] > 0)[0])
+    report.check(n_regular > 0 and n_extended > 0, "engine/single: a price was not taken")
+
+
+def _applied(composition: Composition, ticks: Ticks) -> Callable[[], Partial]:
+    """Give a work that applies a batch again and again, a second later each time."""
+    book, later = (
+        Book(composition, calendar=Calendar.bundled(), rules=PriceRules(), partition=0),
+        count(),
+    )
+    # Its session's first prints are looked at one by one, in any order.
+    rows = np.arange(len(composition.universe), dtype=np.int32)
+    first = ticks.take(np.zeros(len(rows), np.int64))
+    book.apply(replace(first, row=rows, price=composition.reference_price))
+
+    def apply() -> Partial:
+        since = next(later) * NS_PER_S
+        recorded, seq = ticks.recorded + since, ticks.seq + np.uint64(since)
+        book.apply(replace(ticks, ts=ticks.ts + since, recorded=recorded, seq=seq))
+        return book.partial()
+
+    return apply
 
 
 def _sort(report: Report, composition: Composition) -> None:
