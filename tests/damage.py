@@ -105,9 +105,9 @@ def _json(rng: random.Random, now: int) -> bytes:
         fields["seq"] = str(rng.choice((0, rng.randrange(1, 2**40), rng.randrange(10))))
     if rng.random() < 0.5:
         fields["source"] = str(rng.randrange(4))
-        fields["size"] = str(rng.randrange(1000))
+        fields["size"] = str(rng.choice((rng.randrange(1000), 2**32 - 1, 2**32, 10**30)))
     if rng.random() < 0.3:
-        fields["venue"] = rng.choice(('""', '"Q"', '"N"'))
+        fields["venue"] = rng.choice(('""', '"Q"', '"N"', '"NN"', '"\\u00c9"'))
         fields["cond"] = json.dumps(rng.choice(("@", "", "F", "@TI", "?")))
     if rng.random() < 0.2:
         fields["kind"] = json.dumps(rng.choice(oracle.KINDS))

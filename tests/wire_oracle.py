@@ -31,8 +31,11 @@ HUGE = 2**62
 #: Lines named by larger numbers all count as this one.
 LARGEST_SOURCE = 2**32 - 1
 
-#: A tick as the engine sees it: row, price, ts, seq, cond, kind, source.
-Row = tuple[int, int, int, int, int, int, int]
+#: Larger sizes all count as this one.
+LARGEST_SIZE = 2**32 - 1
+
+#: A tick as the engine sees it: row, price, ts, seq, cond, kind, size, venue, source.
+Row = tuple[int, int, int, int, int, int, int, int, int]
 
 #: A frame's header as the engine sees it: message, source, frame_seq.
 Header = tuple[int, int, int]
@@ -69,10 +72,17 @@ def price_of(text: str) -> int:
     return min(oracle.half_even(Fraction(Decimal(text)) * 10_000), HUGE)
 
 
+def venue_of(text: str) -> int:
+    """Read a venue: nothing, one ASCII letter, or another text, which stands as `?`."""
+    if text == "":
+        return 0
+    return ord(text) if len(text) == 1 and ord(text) < 128 else ord("?")
+
+
 def rows_of(decoded: Decoded) -> list[Row]:
     """Give the good ticks of a decoder as rows."""
     t = decoded.ticks
-    columns = (t.row, t.price, t.ts, t.seq, t.cond, t.kind, decoded.source)
+    columns = (t.row, t.price, t.ts, t.seq, t.cond, t.kind, t.size, t.venue, decoded.source)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -165,7 +175,8 @@ _CONDS = st.one_of(
     st.just("@"),
     st.text("".join(oracle.CONDITIONS) + " ?*é", max_size=16),
 )
-_VENUES = st.sampled_from(("", "N", "Q", "D", "XNAS"))
+_VENUES = st.sampled_from(("", "", "N", "Q", "D", "?", "\x7f", "\x80", "É", "NN", "XNAS"))
+_SIZES = st.one_of(st.integers(0, 2**70), st.sampled_from((100, 2**32 - 1, 2**32)))
 SOURCES = st.sampled_from((0, 0, 1, 2, 3, 255, 256, 2**32 - 1, 2**32, 2**63, 2**64, 10**30))
 
 
@@ -183,8 +194,9 @@ def json_fields(draw: st.DrawFn) -> tuple[dict[str, str], Row]:
     ts = draw(st.one_of(st.integers(NOW, NOW + 9), st.integers(SINCE_1990, 2**63 - 1)))
     fields = {"symbol": json.dumps(symbol), "price": price, "ts": str(ts)}
     meaning: dict[str, Any] = {"seq": 0, "cond": "@", "kind": "trade", "source": 0}
+    meaning |= {"size": 0, "venue": ""}
     optional: dict[str, st.SearchStrategy[Any]] = {
-        "size": st.integers(0, 2**70),
+        "size": _SIZES,
         "seq": st.integers(0, 2**64 - 1),
         "source": SOURCES,
         "venue": _VENUES,
@@ -203,6 +215,8 @@ def json_fields(draw: st.DrawFn) -> tuple[dict[str, str], Row]:
         int(meaning["seq"]),
         oracle.condition_bits(str(meaning["cond"])),
         oracle.KINDS.index(str(meaning["kind"])),
+        min(int(meaning["size"]), LARGEST_SIZE),
+        venue_of(str(meaning["venue"])),
         min(int(meaning["source"]), LARGEST_SOURCE),
     )
     return fields, row
@@ -339,7 +353,7 @@ def records(draw: st.DrawFn) -> Element:
     price, seq = draw(st.integers(1, 2**63 - 1)), draw(st.integers(0, 2**64 - 1))
     size, cond = draw(st.integers(0, 2**32 - 1)), draw(st.integers(0, 2**16 - 1))
     kind, venue = draw(st.integers(0, 7)), draw(st.integers(0, 127))
-    meaning: Row | None = (row_of(symbol), price, ts, seq, cond, kind, SOURCE)
+    meaning: Row | None = (row_of(symbol), price, ts, seq, cond, kind, size, venue, SOURCE)
     if draw(st.integers(0, 3)) == 0:
         meaning = None
         fault = draw(st.integers(0, 4))

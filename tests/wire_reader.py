@@ -133,6 +133,7 @@ def _tick(parsed: Any) -> Row:
         raise Unreadable
     # Of a field that comes twice, each must be of its type and the last counts.
     fields: dict[str, Any] = {"seq": 0, "source": 0, "cond": oracle.condition_bits("@"), "kind": 0}
+    fields |= {"size": 0, "venue": 0}
     for name, value in parsed:
         if name in _FIELDS:
             fields[name] = _FIELDS[name](value)
@@ -149,6 +150,8 @@ def _tick(parsed: Any) -> Row:
         fields["seq"],
         fields["cond"],
         fields["kind"],
+        fields["size"],
+        fields["venue"],
         fields["source"],
     )
 
@@ -183,6 +186,14 @@ def _source(value: Any) -> int:
     return min(_integer(0, math.inf)(value), wire.LARGEST_SOURCE)
 
 
+def _size(value: Any) -> int:
+    return min(_integer(0, math.inf)(value), wire.LARGEST_SIZE)
+
+
+def _venue(value: Any) -> int:
+    return wire.venue_of(_text(value))
+
+
 def _cond(value: Any) -> int:
     if len(_text(value)) > _LONGEST_COND:
         raise Unreadable
@@ -199,10 +210,10 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "symbol": _text,
     "price": _price,
     "ts": _integer(wire.SINCE_1990, 2**63 - 1),
-    "size": _integer(0, math.inf),
+    "size": _size,
     "seq": _integer(0, math.inf),
     "source": _source,
-    "venue": _text,
+    "venue": _venue,
     "cond": _cond,
     "kind": _kind,
 }
@@ -221,10 +232,10 @@ def _read_frame(value: bytes) -> Message:
 
 
 def _record(record: tuple[Any, ...], source: int) -> Row | None:
-    padded, ts, price, seq, _, cond, kind, venue = record
+    padded, ts, price, seq, size, cond, kind, venue = record
     symbol = padded.rstrip(b"\0 ").decode("latin-1")
     if price <= 0 or ts < wire.SINCE_1990 or kind >= len(oracle.KINDS) or venue > _LAST_ASCII:
         return None
     if not _SYMBOL.fullmatch(symbol):
         return None
-    return wire.row_of(symbol), price, ts, seq, cond, kind, source
+    return wire.row_of(symbol), price, ts, seq, cond, kind, size, venue, source

@@ -224,7 +224,10 @@ def _newest(terms: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Take each contract as the partition tells it that has its newest price: a contract stands on one partition."""
     newest = terms[0]
     for term in terms[1:]:
-        newest = np.where(term[FUTURES_TS] > newest[FUTURES_TS], term, newest)
+        newer = term[FUTURES_TS] > newest[FUTURES_TS]
+        # Without a price it may be halted: where nothing is known, every figure is the least there is.
+        same = term[FUTURES_TS] == newest[FUTURES_TS]
+        newest = np.where(same, np.maximum(term, newest), np.where(newer, term, newest))
     return newest
 
 

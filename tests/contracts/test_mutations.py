@@ -27,7 +27,7 @@ from stream.index.lines import Lines
 from stream.pipeline.dead_letters import LONGEST_VALUE, DeadLetter, DeadLetters
 from stream.pipeline.intake import Intake
 from stream.pipeline.transport import FetchedBatch
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
 from stream.wire.decoded import Decoded
 from wire_oracle import Message, Row
 
@@ -35,7 +35,7 @@ FIRST_SEED = 20_260_717
 #: Messages of one seed.
 BLOCK = 2_000
 PARTITIONS = 3
-HOURS = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+HOURS = Calendar.bundled()
 
 #: One index of all symbols, so that every applied tick goes into a sum.
 COMPOSITION = composition_of(
@@ -160,7 +160,7 @@ def check_lines(decoded: Decoded, cut: int) -> None:
 
 def check_applied(log: Sequence[Message], rng: random.Random) -> Counter[str]:
     dead_letters = DeadLetters(per_s=10**9)
-    intake = Intake(COMPOSITION, hours=HOURS, dead_letters=dead_letters, topic="ticks")
+    intake = Intake(COMPOSITION, calendar=HOURS, dead_letters=dead_letters, topic="ticks")
     intake.own(range(PARTITIONS))
     message_at: dict[tuple[int, int], Message] = {}
     letters: list[DeadLetter] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import fields
 from typing import Any
 
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 
 from strategies import damaged
 from stream.errors import WireError
-from stream.index.book import BookState, Prints
+from stream.index.book import BookState
+from stream.index.kept import KEPT, KEPT_PRINT
+from stream.index.layer import DETAIL
 from stream.index.partial import Origin
+from stream.index.prints import Prints
 from stream.wire import checkpoints
 from stream.wire.checkpoints import AggregatorState, Checkpoint
 
@@ -26,6 +30,19 @@ TIMES = st.integers(0, 2**63 - 1)
 
 def arrays(n: int) -> st.SearchStrategy[NDArray[np.int64]]:
     return st.lists(INT64, min_size=n, max_size=n).map(lambda x: np.array(x, np.int64))
+
+
+def records(n: int, dtype: np.dtype[np.void]) -> st.SearchStrategy[NDArray[np.void]]:
+    """Draw any bytes but in flags, which have two values."""
+    row = st.tuples(*(_field(dtype[name]) for name in dtype.names or ()))
+    return st.lists(row, min_size=n, max_size=n).map(lambda rows: np.array(rows, dtype))
+
+
+def _field(dtype: np.dtype[Any]) -> st.SearchStrategy[int | bool]:
+    if dtype.kind == "b":
+        return st.booleans()
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return st.integers(int(least), int(most))
 
 
 @st.composite
@@ -50,9 +67,13 @@ def states(draw: st.DrawFn) -> BookState:
         origin=draw(st.sampled_from(Origin)),
         rows=draw(arrays(n)),
         prints=draw(prints(n)),
+        details=draw(records(n, DETAIL)),
+        kept=draw(records(n * KEPT, KEPT_PRINT)).reshape(n, KEPT),
         close=draw(arrays(n)),
         next_rows=draw(arrays(n_next)),
         next_prints=draw(prints(n_next)),
+        next_details=draw(records(n_next, DETAIL)),
+        next_kept=draw(records(n_next * KEPT, KEPT_PRINT)).reshape(n_next, KEPT),
         excluded=draw(arrays(draw(st.integers(0, 2)))),
         refused=draw(arrays(draw(st.integers(0, 2)))),
         bound_rows=draw(arrays(n_bounds)),
@@ -112,8 +133,31 @@ def test_a_new_aggregator_knows_nothing() -> None:
 
 
 I8 = "<i8"
+#: Extended price, its ts and seq; opening; official close, its ts, rank, and whether it came late; corrected; halted, and
+#: since when; exempt; suspect, its ts and seq; newest cancelled; newest heard.
+DETAIL_NAMES = (
+    *("extended", "extended_ts", "extended_seq"),
+    "opening",
+    *("official", "official_ts", "official_rank", "official_late", "corrected"),
+    *("halted", "halt_ts", "exempt"),
+    *("suspect", "suspect_ts", "suspect_seq"),
+    *("dead_ts", "heard_ts"),
+)
+DETAILS = struct.Struct("<qqQqqqB???q?qqQqq")
+#: Price, ts, seq, size, extended, dead.
+KEPT_PRINTS = struct.Struct("<qqQI??")
+FIRST = (30, 31, 2**64 - 2, 32, 33, 34, 2, True, False, True, 35, False, 36, 37, 38, 39, 40)
+SECOND = (0, -1, 0, 0, 0, -1, 0, False, True, False, -1, True, 0, -1, 0, -1, 41)
+PRINT = (50, 51, 2**64 - 3, 2**32 - 1, True, False)
+NO_PRINT = (0, 0, 0, 0, False, False)
+
+
+def packed(form: struct.Struct, *records: tuple[int | bool, ...]) -> bytes:
+    return b"".join(form.pack(*record) for record in records)
+
+
 BOOK: dict[str, Any] = {
-    "version": 1,
+    "version": 2,
     "composition": "2026-07-17-abc",
     "session": "2026-07-17",
     "starts_ns": 5,
@@ -128,11 +172,15 @@ BOOK: dict[str, Any] = {
     "price": np.array([10, 80], I8).tobytes(),
     "ts": np.array([11, 81], I8).tobytes(),
     "seq": np.array([12, 2**64 - 1], "<u8").tobytes(),
+    "details": packed(DETAILS, FIRST, SECOND),
+    "kept": packed(KEPT_PRINTS, *[NO_PRINT] * 15, PRINT),
     "close": np.array([13, 83], I8).tobytes(),
     "next_rows": np.array([2], I8).tobytes(),
     "next_price": np.array([20], I8).tobytes(),
     "next_ts": np.array([21], I8).tobytes(),
     "next_seq": np.array([22], "<u8").tobytes(),
+    "next_details": packed(DETAILS, SECOND),
+    "next_kept": packed(KEPT_PRINTS, PRINT, *[NO_PRINT] * 7),
     "excluded": np.array([4], I8).tobytes(),
     "refused": np.array([5, 6], I8).tobytes(),
     "bound_rows": np.array([7], I8).tobytes(),
@@ -147,7 +195,7 @@ def book(**changed: object) -> bytes:
 
 def aggregator(**changed: object) -> bytes:
     good = {
-        "version": 1,
+        "version": 2,
         "partials_offset": 5,
         "partials": [b"x"],
         "levels_offset": 6,
@@ -157,7 +205,7 @@ def aggregator(**changed: object) -> bytes:
 
 
 def test_the_form_of_a_book_is_the_one_that_other_workers_write() -> None:
-    """Version 1: a list, its arrays as little-endian 64-bit integers. Another form needs another version."""
+    """Version 2: a list, its arrays little-endian and without gaps. Another form needs another version."""
     read = checkpoints.decode(book())
 
     assert checkpoints.encode(read) == book()
@@ -200,10 +248,16 @@ def test_the_form_of_a_book_is_the_one_that_other_workers_write() -> None:
         "bound_rows": [7],
         "bounds": [70],
     }
+    assert state.details.dtype.names == DETAIL_NAMES
+    assert state.kept.dtype.names == ("price", "ts", "seq", "size", "extended", "dead")
+    assert state.details.tolist() == [FIRST, SECOND]
+    assert state.next_details.tolist() == [SECOND]
+    assert state.kept.tolist() == [[NO_PRINT] * 8, [*[NO_PRINT] * 7, PRINT]]
+    assert state.next_kept.tolist() == [[PRINT, *[NO_PRINT] * 7]]
 
 
 def test_the_form_of_an_aggregator_is_the_one_that_other_workers_write() -> None:
-    """Version 1: a list, with levels as text."""
+    """Version 2: a list, with levels as text."""
     state = checkpoints.decode_aggregator(aggregator())
 
     assert checkpoints.encode_aggregator(state) == aggregator()
@@ -234,12 +288,15 @@ NOT_OURS = [
         *NOT_OURS,
         aggregator(),
         book()[:-1],
-        book(version=2),
+        book(version=1),
+        book(version=3),
         book(version="1"),
         book(origin=9),
         book(rows=b"\0" * 7),
         book(seq=b"\0" * 9),
         book(rows="text"),
+        book(details=b"\0" * 102),
+        book(next_kept=b"\0" * (7 * 30)),
         book(offset="77"),
         book().replace(b"2026-07-17-abc", b"\xff" * 14),
         # The form of lines is theirs, but it has an end.
@@ -258,7 +315,8 @@ def test_what_is_no_book_of_this_version_is_a_wire_error(value: bytes) -> None:
         *NOT_OURS,
         book(),
         aggregator()[:-1],
-        aggregator(version=2),
+        aggregator(version=1),
+        aggregator(version=3),
         aggregator(version=None),
         aggregator(partials=[1]),
         aggregator(extremes={"X": ["2026-07-17", "3", "4"]}),

@@ -60,6 +60,8 @@ def test_good_ticks_mean_what_the_standard_library_reads(parts: list[wire.Elemen
                 int(read.get("seq", 0)),
                 oracle.condition_bits(read.get("cond", "@")),
                 oracle.KINDS.index(read.get("kind", "trade")),
+                min(int(read.get("size", 0)), wire.LARGEST_SIZE),
+                wire.venue_of(read.get("venue", "")),
                 min(int(read.get("source", 0)), wire.LARGEST_SOURCE),
             )
         )
@@ -149,7 +151,8 @@ def test_an_encoded_tick_decodes_to_itself(
 
     decoded = wire.decode([message])
 
-    meaning = (wire.row_of(symbol), price, ts, seq, oracle.condition_bits(cond), 0, source)
+    bits, kept = oracle.condition_bits(cond), min(size, wire.LARGEST_SIZE)
+    meaning = (wire.row_of(symbol), price, ts, seq, bits, 0, kept, wire.venue_of(venue), source)
     assert wire.rows_of(decoded) == [meaning]
     read = json.loads(message, parse_float=Decimal)
     assert read == {
@@ -184,6 +187,27 @@ def test_every_tick_names_its_line(named: tuple[int, ...]) -> None:
     assert decoded.source.dtype == np.uint32
     assert decoded.source.tolist() == [min(source, 2**32 - 1) for source in named]
     assert len(decoded.frames) == 0
+
+
+def test_a_size_of_no_32_bits_counts_as_the_largest_that_has_them() -> None:
+    """As in frames, which cannot say more; neighbours keep theirs."""
+    sizes = (0, 2**32 - 1, 2**32, 10**40)
+
+    decoded = wire.decode([tick(size=str(size)) for size in sizes])
+
+    assert decoded.ticks.size.dtype == np.uint32
+    assert decoded.ticks.size.tolist() == [0, 2**32 - 1, 2**32 - 1, 2**32 - 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "venue"), [('""', 0), ('"N"', 78), ('"NN"', 63), ('"É"', 63), ('"\\u0080"', 63)]
+)
+def test_a_venue_is_an_ascii_letter_or_one_that_no_table_has(text: str, venue: int) -> None:
+    """The tick is good all the same; one without a venue has none."""
+    decoded = wire.decode([tick(), tick(venue=text)])
+
+    assert decoded.ticks.venue.dtype == np.uint8
+    assert decoded.ticks.venue.tolist() == [0, venue]
 
 
 def test_arrays_and_single_ticks_mean_the_same() -> None:

@@ -217,16 +217,17 @@ def test_runs_of_all_kinds_keep_the_order_of_the_log() -> None:
     values, expected = [], []
     for number in range(3000):
         source = number % 4
-        meaning = (0, number + 1, wire.NOW, 0, 1, 0, source)
+        meaning = (0, number + 1, wire.NOW, 0, 1, 0, 100, ord("Q"), source)
         price = f"{(number + 1) / 10_000:.4f}"
-        text = f'{{"symbol":"AAPL","price":{price},"ts":{wire.NOW},"source":{source}}}'.encode()
+        rest = f'"ts":{wire.NOW},"size":100,"venue":"Q","source":{source}'
+        text = f'{{"symbol":"AAPL","price":{price},{rest}}}'.encode()
         values.append(
             rng.choice(
                 (
                     text,
                     b"[" + text + b"]",
                     wire.frame(
-                        [wire.record(b"AAPL", wire.NOW, number + 1, 0, 0, 1, 0, 81)],
+                        [wire.record(b"AAPL", wire.NOW, number + 1, 0, 100, 1, 0, 81)],
                         source=source,
                     ),
                 )

@@ -16,17 +16,28 @@ import pytest
 import oracle
 from oracle import Print
 from strategies import ticks_of
+from stream.feed.tape import read_tape
+from stream.feed.trades import tape_ticks
 from stream.index import units
 from stream.index.book import Book
 from stream.index.composition import Composition
 from stream.index.definitions import Definition
-from stream.index.partial import Partial
-from stream.index.snapshot import Snapshot, snapshots
+from stream.index.partial import (
+    EXTENDED_BASE,
+    EXTENDED_CLOSE,
+    HALTED_CLOSE,
+    OFFICIAL,
+    Partial,
+)
+from stream.index.price_rules import PriceRules
+from stream.index.snapshot import Snapshot, moment_of, snapshots
+from stream.index.ticks import Ticks, Verdict
 from stream.index.universe import Instrument, Universe
 from stream.index.weights import index_shares, style_part
-from stream.session.hours import RegularHours
+from stream.session.calendar import Calendar
+from stream.wire.symbols import SymbolTable
 
-NEW_YORK = RegularHours.parse("Mon-Fri 09:30-16:00 America/New_York")
+NEW_YORK = Calendar.bundled()
 DAY = "2026-07-17"
 NOON = oracle.nanoseconds(DAY, "12:00:00")
 
@@ -87,12 +98,20 @@ def ticks_at(composition: Composition, prices: Mapping[str, str], at: int = NOON
 
 
 def snapshots_after(composition: Composition, prints: list[Print]) -> dict[str, Snapshot]:
-    book = Book(composition, hours=NEW_YORK, partition=0)
+    book = Book(composition, calendar=NEW_YORK, partition=0)
     book.apply(ticks_of(prints))
-    return {
-        code: snapshots(composition, [i], book.partial())[0]
-        for i, code in enumerate(composition.codes)
-    }
+    return shots_of(composition, book.partial())
+
+
+def shots_of(composition: Composition, partial: Partial) -> dict[str, Snapshot]:
+    moment = moment_of(NEW_YORK, partial, NOON)
+    positions = range(len(composition.indexes))
+    return {one.code: one for one in snapshots(composition, positions, partial, moment=moment)}
+
+
+def composition_before(state: Mapping[str, Any]) -> Composition:
+    definition = Definition("X", "X", {}, divisor=Decimal(state["divisor"]))
+    return Composition.build(universe_before(state), [definition])
 
 
 def level_of(value: Fraction) -> int:
@@ -114,7 +133,7 @@ def test_v01_base_level_and_divisor(vectors: Mapping[str, Any]) -> None:
     definition = Definition("X", "X", {}, base_level=Decimal(inputs["base_level"]))
 
     composition = Composition.build(universe_of(inputs), [definition])
-    shot = snapshots(composition, [0], Partial.zero(composition))[0]
+    shot = shots_of(composition, Partial.zero(composition))["X"]
 
     assert Fraction(shot.market_value) == exact(expected["market_value"])
     assert Fraction(shot.divisor) == exact(expected["divisor"])
@@ -167,16 +186,78 @@ def test_v02_price_moves_contributions_and_breadth(vectors: Mapping[str, Any]) -
         assert points == exact(expected["contribution_points"][one.symbol])
 
 
+def test_v23_a_halted_stock_counts_at_its_last_price(vectors: Mapping[str, Any]) -> None:
+    """What is sent in its halt is refused, and its weight at the closes and now is told."""
+    inputs, expected = vectors["V23"]["inputs"], vectors["V23"]["expected"]
+    composition = composition_before(inputs["state_before"])
+    book = Book(composition, calendar=NEW_YORK, partition=0)
+    rows = [composition.row_of[symbol] for symbol in inputs["halted"]]
+    halts = [Print(row, 1, NOON, 0, 0, oracle.KINDS.index("halt"), NOON) for row in rows]
+    refused = [Print(row, 260_000, NOON + 1, 0, 1, 0, NOON + 1) for row in rows]
+    prints = ticks_at(composition, dict(inputs["ticks"]))
+
+    verdicts = book.apply(ticks_of([*halts, *refused, *prints]))
+
+    partial = book.partial()
+    shot = shots_of(composition, partial)["X"]
+    assert [Verdict(v).reason for v in verdicts] == ["applied", "ineligible", "applied"]
+    assert shot.level == level_of(exact(expected["level"]))
+    value = composition.indexes[0].reference_value + int(partial.value[0])
+    assert Fraction(int(partial.columns[HALTED_CLOSE][0]), value) == exact(expected["stale_weight"])
+
+
+#: The filter of the example, and what it makes of the second print.
+NO_GUARD = PriceRules(limit_bp=1_000, guard_bp=0)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("rules", "bad", "levels"),
+    [(None, "applied", "levels_without_filter"), (NO_GUARD, "suspect", "levels_with_filter")],
+)
+def test_v44_a_cancel_restores_the_price_before(
+    vectors: Mapping[str, Any], rules: PriceRules | None, bad: str, levels: str, *, together: bool
+) -> None:
+    """Where the bad print was shown, the last good price comes back; a filter never shows it."""
+    inputs, expected = vectors["V44"]["inputs"], vectors["V44"]["expected"]
+    composition = composition_before(inputs["state_before"])
+    prints = [bust_of(composition, line, NOON + n) for n, line in enumerate(inputs["ticks"])]
+
+    verdicts, found = [], []
+    for n in range(1, len(prints) + 1):
+        book = Book(composition, calendar=NEW_YORK, rules=rules, partition=0)
+        batches = [prints[:n]] if together else [[one] for one in prints[:n]]
+        verdicts = [Verdict(v).reason for batch in batches for v in book.apply(ticks_of(batch))]
+        found.append(shots_of(composition, book.partial())["X"].level)
+
+    assert verdicts == ["applied", bad, "applied", "applied"]
+    assert found == [level_of(Fraction(level)) for level in expected[levels]]
+
+
+def bust_of(composition: Composition, line: tuple[str, str | None, str], at: int) -> Print:
+    """Read a line of the example: the cancel names the number 77 and, in its place, the time of that print."""
+    symbol, price, what = line
+    kind, _, number = what.partition(" id=")
+    cancels = kind == "cancel"
+    return Print(
+        composition.row_of[symbol],
+        1 if price is None else units.price_units(Decimal(price)),
+        at - 1 if cancels else at,
+        int(number or 0),
+        1,
+        oracle.KINDS.index(kind),
+        at,
+    )
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_v45_a_late_tick_does_not_replace_a_newer_price(
     vectors: Mapping[str, Any], *, together: bool
 ) -> None:
     """A tick with an older event time is refused, in the same batch or a later one."""
     inputs, expected = vectors["V45"]["inputs"], vectors["V45"]["expected"]
-    state = inputs["state_before"]
-    definition = Definition("X", "X", {}, divisor=Decimal(state["divisor"]))
-    composition = Composition.build(universe_before(state), [definition])
-    book = Book(composition, hours=NEW_YORK, partition=0)
+    composition = composition_before(inputs["state_before"])
+    book = Book(composition, calendar=NEW_YORK, partition=0)
     prints = []
     for symbol, price, at, seq in inputs["ticks"]:
         ts = oracle.nanoseconds(DAY, at)
@@ -186,22 +267,18 @@ def test_v45_a_late_tick_does_not_replace_a_newer_price(
     for batch in [prints] if together else [[one] for one in prints]:
         book.apply(ticks_of(batch))
 
-    assert snapshots(composition, [0], book.partial())[0].level == level_of(
-        exact(expected["level"])
-    )
+    assert shots_of(composition, book.partial())["X"].level == level_of(exact(expected["level"]))
 
 
 def test_v46_an_incremental_update_equals_a_full_computation(vectors: Mapping[str, Any]) -> None:
     """One tick moves the level by exactly its share, and a fresh sum agrees."""
     inputs, expected = vectors["V46"]["inputs"], vectors["V46"]["expected"]
-    state = inputs["state_before"]
-    definition = Definition("X", "X", {}, divisor=Decimal(state["divisor"]))
-    composition = Composition.build(universe_before(state), [definition])
-    book = Book(composition, hours=NEW_YORK, partition=0)
+    composition = composition_before(inputs["state_before"])
+    book = Book(composition, calendar=NEW_YORK, partition=0)
 
     book.apply(ticks_of(ticks_at(composition, dict([inputs["tick"]]))))
 
-    shot = snapshots(composition, [0], book.partial())[0]
+    shot = shots_of(composition, book.partial())["X"]
     assert shot.level == level_of(exact(expected["level"]))
     assert shot.change == level_of(exact(expected["delta_points"]))
     assert book.partial().same_values(book.recomputed())
@@ -271,24 +348,6 @@ def test_v35_a_style_split_divides_the_index_shares(vectors: Mapping[str, Any]) 
     assert style_part(shares, growth, "growth") == exact(expected["growth_index_shares"])
 
 
-def test_v39_a_hybrid_of_new_prints_and_last_closes(vectors: Mapping[str, Any]) -> None:
-    """Stocks without a print count at their reference price; coverage is the reference weight of the others."""
-    inputs, expected = vectors["V39"]["inputs"], vectors["V39"]["expected"]
-    state = inputs["state_before"]
-    definition = Definition("X", "X", {}, divisor=Decimal(state["divisor"]))
-    composition = Composition.build(universe_before(state), [definition])
-    hours = RegularHours.parse("Mon-Fri 04:00-20:00 America/New_York")
-    book = Book(composition, hours=hours, partition=0)
-    at = oracle.nanoseconds(DAY, "06:12:00")
-
-    verdicts = book.apply(ticks_of(ticks_at(composition, inputs["premarket"], at)))
-
-    shot = snapshots(composition, [0], book.partial())[0]
-    assert not np.any(verdicts)
-    assert shot.level == level_of(exact(expected["level"]))
-    assert shot.coverage == oracle.half_even(exact(expected["coverage"]) * 10**6)
-
-
 def test_v55_display_rounds_decimals_half_up(vectors: Mapping[str, Any]) -> None:
     """Two places for display, a tie away from zero, from text or a decimal and never a binary float."""
     inputs, expected = vectors["V55"]["inputs"], vectors["V55"]["expected"]
@@ -301,3 +360,62 @@ def test_v55_display_rounds_decimals_half_up(vectors: Mapping[str, Any]) -> None
     assert units.round_display("-1005.835") == "-1005.84"
     assert units.round_display("-0.001") == "0.00"
     assert units.round_display("7", places=4) == "7.0000"
+
+
+END_OF_DAY = oracle.nanoseconds("2013-10-07", "23:59:59")
+#: Official closes of 2013-10-07 by their daily files, in 1/10000 dollar, and when they were printed in New York.
+OFFICIAL_CLOSES = {
+    "AIG": (487_300, "16:00:07.744000"),
+    "BAC": (138_100, "16:00:04.718000"),
+    "IBM": (1_820_100, "16:01:04.221000"),
+}
+
+
+@pytest.fixture(scope="module")
+def real_tape(shared: Path) -> tuple[Composition, Ticks]:
+    """Three stocks of the New York exchange on one day, with 50 dollars as reference price of each."""
+    path = shared / "data" / "trades_2013-10-07.csv.gz"
+    if not path.is_file():
+        pytest.skip(f"no recorded trades: {path} is missing")
+    listed = MappingProxyType({"mic": "XNYS"})
+    universe = Universe(
+        tuple(Instrument(symbol, Fraction(1), 500_000, listed) for symbol in OFFICIAL_CLOSES),
+        frozenset(("mic",)),
+    )
+    composition = Composition.build(universe, [Definition("X", "X", {})])
+    symbols = SymbolTable(composition.symbols)
+    parts = [tape_ticks(trades, symbols) for trades in read_tape(path)]
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in Ticks.__slots__]
+    return composition, Ticks(*columns)
+
+
+@pytest.mark.parametrize("symbol", sorted(OFFICIAL_CLOSES))
+def test_the_official_close_of_a_real_tape_is_that_of_the_primary_exchange(
+    real_tape: tuple[Composition, Ticks], symbol: str
+) -> None:
+    """It comes at its own event time, and trades outside regular hours leave the last price alone (2.5)."""
+    composition, tape = real_tape
+    row = composition.row_of[symbol]
+    log = tape.take(tape.row == row)
+    book = Book(composition, calendar=NEW_YORK, partition=0)
+    price, printed = OFFICIAL_CLOSES[symbol]
+    at = oracle.nanoseconds("2013-10-07", printed)
+    opening, closing = (oracle.nanoseconds("2013-10-07", t) for t in ("09:30:00", "16:00:00"))
+    shares = int(composition.indexes[0].shares[0])
+    plain = (log.cond & ~np.uint16(oracle.REGULAR_BITS)) == 0
+    last = log.price[plain & (log.ts < closing)][-1]
+
+    def price_after(first: int, end: int) -> int:
+        """Take the trades of some stretch; give the last price after them."""
+        book.apply(log.take((log.ts >= first) & (log.ts < end)))
+        return int(book.price[row])
+
+    assert price_after(0, opening) == 500_000
+    assert book.partial().columns[EXTENDED_CLOSE].tolist() == [500_000 * shares]
+    assert price_after(opening, closing) == last
+    assert price_after(closing, at) == last
+    assert book.partial().columns[OFFICIAL].tolist() == [0]
+    assert price_after(at, at + 1) == price
+    assert book.partial().columns[OFFICIAL].tolist() == [1]
+    assert price_after(at + 1, END_OF_DAY) == price
+    assert book.partial().columns[EXTENDED_BASE].tolist() == [price * shares]

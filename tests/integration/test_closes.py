@@ -204,7 +204,8 @@ def test_the_evening_is_verified(lab: Lab, evening: Evening) -> None:
 
     found = report(done)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert found["verified"] == found["records"] == len(recording.of(DAY)) > 20
+    # Levels of another session may stand between its first and its last.
+    assert found["verified"] == found["records"] >= len(recording.of(DAY)) > 20
 
 
 @pytest.mark.parametrize("name", ["indicative", "status"])

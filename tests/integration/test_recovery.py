@@ -420,7 +420,9 @@ def to_be_kept(published: list[dict[str, Any]]) -> list[dict[str, Any]]:
         after = published[number + 1] if number + 1 < len(published) else None
         sets = any(one.get(name) != before.get(name) for name in ("session", "high", "low"))
         last = after is None or after["published_ns"] // S != one["published_ns"] // S
-        if sets or last or not number:
+        # The last good level of a second is what a held one repeats.
+        repeated = after is not None and after["status"] == "held"
+        if sets or last or repeated or not number:
             kept.append(one)
     return kept
 

@@ -24,7 +24,7 @@ from figures import assert_same
 from oracle import Ledger, Line, Plan, World
 from strategies import NOBODYS, History, Tick, composition_of, session_histories, tell
 from stream.index.book import Book
-from stream.index.control import Control, Override
+from stream.index.control import Announcement, Control, Override
 from stream.pipeline import intake as intake_module
 from stream.pipeline.dead_letters import DeadLetter, DeadLetters
 from stream.pipeline.intake import Intake, MissingCompositionError
@@ -254,7 +254,9 @@ def test_a_batch_that_was_seen_already_moves_its_book_nowhere() -> None:
 
 def apply(intake: Intake, batches: Sequence[FetchedBatch], history: History) -> list[Book]:
     """Apply a fetch, telling of announced compositions only when they are asked for."""
-    for _ in range(len(history.compositions)):
+    # One that no book stands in any more is forgotten, and asked for again.
+    announced = sum(isinstance(entry, Announcement) for entry in history.log)
+    for _ in range(announced * len(batches) + 1):
         try:
             return intake.apply(batches)
         except MissingCompositionError as missing:

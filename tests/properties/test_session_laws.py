@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -263,31 +264,49 @@ def at_home(control: Control, homes: Mapping[str, int]) -> Control:
 
 
 @given(st.data())
-def test_the_previous_close_of_a_snapshot_is_the_level_at_the_last_roll(
-    data: st.DataObject,
-) -> None:
-    """Both are exact quotients, rounded once; sides count from there."""
-    history = data.draw(session_histories())
-    book, ledger = open_book(history), history.ledger()
+def test_snapshots_hold_the_exact_fractions_rounded_once(data: st.DataObject) -> None:
+    """Of any history, at noon and at night: levels, now and at the last roll, changes, market values, shares and counts."""
+    history, rules = data.draw(session_histories()), data.draw(RULES)
+    book, ledger = open_book(history, rules=rules), history.ledger(rules=rules)
     for run in runs(history.log, ()):
         follow(book, history, run)
         expect(ledger, history, run)
+    at = oracle.nanoseconds("2026-07-17", data.draw(st.sampled_from(("12:00:00", "20:30:00"))))
 
     partial = book.partial()
-    moment = moment_of(NEW_YORK, partial, oracle.nanoseconds("2026-07-17", "12:00:00"))
+    moment = moment_of(NEW_YORK, partial, at)
     shots = snapshots(book.composition, range(len(ledger.sheets)), partial, moment=moment)
 
-    for shot, level, close, figure in zip(
-        shots, ledger.levels(), ledger.closes(), ledger.figures(), strict=True
-    ):
+    assert snapshots(book.composition, [], partial, moment=moment) == []
+    assert snapshots(book.composition, [0], partial, moment=moment) == shots[:1]
+    exact = zip(ledger.sheets, ledger.levels(), ledger.closes(), ledger.figures(), strict=True)
+    for shot, (sheet, level, close, figure) in zip(shots, exact, strict=True):
+        unit = Fraction(10) ** (4 + sheet.k)
+        at_close = sheet.reference + figure["close"]
+        assert shot.code == sheet.code
+        assert shot.session == (ledger.session or None)
         assert shot.level == oracle.half_even(level * 10**8)
         assert shot.previous_close == oracle.half_even(close * 10**8)
-        assert shot.session == (ledger.session or None)
-        assert (shot.priced, shot.up, shot.down) == (
-            figure["priced"],
-            figure["up"],
-            figure["down"],
+        assert shot.last == (shot.level if shot.indicative is None else shot.indicative)
+        assert shot.change == shot.last - shot.previous_close
+        assert shot.change_pct == percent(shot.change, shot.previous_close)
+        assert Fraction(shot.market_value) == Fraction(
+            oracle.half_even(Fraction(sheet.reference + figure["value"]) / unit * 10**4), 10**4
         )
+        assert Fraction(shot.divisor) == sheet.divisor
+        assert shot.coverage == oracle.half_even(
+            Fraction(figure["covered_close"] * 10**6, at_close)
+        )
+        assert (shot.priced, shot.up, shot.down, shot.stale) == tuple(
+            figure[name] for name in ("priced", "up", "down", "stale")
+        )
+        assert shot.unchanged == figure["priced"] - figure["up"] - figure["down"]
+        assert shot.event_ns == (None if figure["event_ns"] == -1 else figure["event_ns"])
+
+
+def percent(change: int, before: int) -> int:
+    """Give a change in 1/100 percent, half away from zero; nothing of nothing."""
+    return oracle.half_away(Fraction(change * 10_000, before)) if before else 0
 
 
 @given(session_histories(max_size=0))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import oracle
+from chaos.fleet import clean_environment
 from chaos.history import REASONS, History, level, market_value, work_out
 from chaos.tape import Sort, Tape, make_tape, write_csv
 from stream.feed.producer import partition_of
@@ -124,15 +125,14 @@ def test_every_prefix_of_a_partition_is_the_oracle_s(
     for n, position in enumerate(partition.position.tolist(), start=1):
         if tape.sort[position] != Sort.MALFORMED:
             ledger.apply(print_at(tape, position))
-        assert partition.event_ns[n] == max((ts for ts, _, _ in ledger.newest.values()), default=-1)
+        assert partition.event_ns[n] == ledger.clock
         if n % 50:
             continue
         for code in FOLLOWED:
             index = history.indexes[code]
             gain = sum(
-                shares * (ledger.newest[row][2] - reference[row])
+                shares * (ledger.price(row) - reference[row])
                 for row, shares in zip(index.row.tolist(), index.shares.tolist(), strict=True)
-                if row in ledger.newest
             )
             assert partition.gain_of(code, n) == gain
 
@@ -150,6 +150,8 @@ def test_a_whole_tape_is_what_capstream_levels_says(
     files = [str(tmp_path / "tape.csv"), "--constituents", str(constituents)]
     done = subprocess.run(
         [sys.executable, "-m", "stream.cli.main", "levels", *files, "--json"],
+        # Among few stocks a small move of one moves an index of its sector too far.
+        env=clean_environment() | {"CAPSTREAM_GUARD_BP": "0"},
         capture_output=True,
         text=True,
         check=True,

@@ -10,7 +10,7 @@ import pytest
 from figures import COLUMNS, with_figures
 from stream.index.composition import Composition
 from stream.index.definitions import Definition
-from stream.index.partial import CLOSE, NO_EVENT, Origin, Partial, overlap, total
+from stream.index.partial import CLOSE, NO_EVENT, Origin, Partial, no_futures, overlap, total
 from stream.index.universe import read_universe
 
 COMPOSITION = Composition.build(
@@ -96,6 +96,23 @@ def test_counts_add_up_times_and_origins_take_the_highest() -> None:
     assert both.columns[CLOSE].tolist() == [-7, 7]
     assert both.origin is Origin.REPLAY
     assert both.control == 7
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param((24_000_000, 77, 23_900_000, 70, 0), id="priced"),
+        pytest.param((0, NO_EVENT, 0, NO_EVENT, 1), id="halted before its first price"),
+        pytest.param((0, NO_EVENT, 23_900_000, 70, 0), id="its one price was cancelled"),
+    ],
+)
+def test_a_contract_is_as_its_own_partition_tells_it(told: tuple[int, ...]) -> None:
+    """Partitions that know nothing of it say nothing, in whatever order they are added."""
+    nothing = replace(ZERO, futures=no_futures(1))
+    one = replace(nothing, futures=np.array(told, np.int64).reshape(-1, 1))
+
+    for terms in ((one, nothing), (nothing, one), (nothing, one, nothing)):
+        assert total(COMPOSITION, terms).futures.T.tolist() == [list(told)]
 
 
 def test_partials_of_two_sessions_do_not_add() -> None:
