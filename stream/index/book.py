@@ -342,16 +342,6 @@ class Book:
         futures[FUTURES_HALTED] = details["halted"]
         return futures
 
-    def rows_newer_than(self, ts: NDArray[np.int64] | None) -> _Rows:
-        """Find the rows whose newest print is not that of an earlier copy of `ts`.
-
-        Parameters
-        ----------
-        ts
-            int64, shape (n_rows,): the earlier copy, or None for all rows that have a price.
-        """
-        return np.flatnonzero(self.ts != (NO_EVENT if ts is None else ts))
-
     def recomputed(self) -> Partial:
         """Sum the whole book afresh: what `partial` must always equal (law 2).
 

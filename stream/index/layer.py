@@ -416,9 +416,12 @@ class Layer:
         self, tick: _Tick, detail: Any, good: int, *, exempt: bool, wide: bool = False
     ) -> bool:
         """Hold back what is too far from the last good price, unless it confirms what was held back before."""
-        rules, distance = self._terms.rules, abs(tick.price - good)
-        limit = min(rules.limit(good, wide=wide), self._terms.guard[tick.row])
-        if not exempt and distance > limit and not self._confirms(tick, detail):
+        limit = min(self._terms.rules.limit(good, wide=wide), self._terms.guard[tick.row])
+        distance = abs(tick.price - good)
+        return self._is_held_back(tick, detail, distance, distance if exempt else limit)
+
+    def _is_held_back(self, tick: _Tick, detail: Any, distance: int, limit: int) -> bool:
+        if distance > limit and not self._confirms(tick, detail):
             detail["suspect"] = tick.price
             detail["suspect_ts"], detail["suspect_seq"] = tick.ts, tick.seq
             return True
@@ -473,12 +476,9 @@ class Layer:
         if self._is_repeated(tick, detail):
             return Verdict.DUPLICATE
         good = int(detail["official"]) if known else int(self.prints.price[tick.row])
-        guard = self._terms.guard[tick.row]
-        if abs(tick.price - good) > guard and not self._confirms(tick, detail):
-            detail["suspect"] = tick.price
-            detail["suspect_ts"], detail["suspect_seq"] = tick.ts, tick.seq
+        distance = abs(tick.price - good)
+        if self._is_held_back(tick, detail, distance, self._terms.guard[tick.row]):
             return Verdict.SUSPECT
-        detail["suspect"] = 0
         self._set_official(tick, detail, hours, rank=rank)
         return Verdict.APPLIED
 

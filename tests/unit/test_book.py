@@ -217,18 +217,3 @@ def test_a_long_disordered_log_is_judged_as_one_by_one() -> None:
     assert found == [ledger.apply(one) for one in log]
     assert figures_of(book.partial()) == ledger.figures()
     assert np.array_equal(book.partial().value, book.recomputed().value)
-
-
-def test_rows_newer_than_a_copy_are_those_that_have_ticked_since() -> None:
-    """Against nothing all rows with a price are new; against a copy those with another event time."""
-    book = book_of(world_of(4))
-    nothing = book.rows_newer_than(None).tolist()
-    book.apply(ticks_of([at(OPENING, row=1), at(OPENING, row=3)]))
-    copy = book.ts.copy()
-
-    book.apply(ticks_of([at(OPENING + 5, row=3), at(OPENING, row=0), at(OPENING - 1, row=2)]))
-
-    assert nothing == []
-    assert book.rows_newer_than(None).tolist() == [0, 1, 3]
-    assert book.rows_newer_than(copy).tolist() == [0, 3]
-    assert book.rows_newer_than(book.ts).tolist() == []
