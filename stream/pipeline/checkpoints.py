@@ -134,12 +134,18 @@ class Checkpoints:
             self._partitions,
             lines=self._intake.lines[partition].state(),
         )
-        key = wire.key(BOOK, self._epochs[partition])
+        epoch = self._epochs[partition]
         await self._kafka.append(
-            self._settings.checkpoints_topic, key, wire.encode(checkpoint), partition=partition
+            self._settings.checkpoints_topic,
+            wire.key(BOOK, epoch),
+            wire.encode(checkpoint),
+            partition=partition,
         )
         self.written[partition] = offset
-        await self._bury(partition)
+        if self._epochs[partition] == epoch:
+            # Else this worker has claimed it anew meanwhile, and what it wrote here is among what it found then: perhaps it
+            # is the only one.
+            await self._bury(partition)
 
     async def _bury(self, partition: int) -> None:
         """Drop what earlier owners wrote, now that something newer stands there."""

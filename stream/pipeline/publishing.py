@@ -130,23 +130,23 @@ class Publishing:
         ServiceError
             Where Kafka does not take it.
         """
-        topic = self._settings.partials == "topic"
+        shared = self._settings.partials == "topic"
+        sums = self._aggregator.partials.values() if shared else ()
         state = AggregatorState(
             partials_offset=self.partials_offset,
-            partials=tuple(map(partials.encode, self._aggregator.partials.values()))
-            if topic
-            else (),
+            partials=tuple(map(partials.encode, sums)),
             levels_offset=self._levels_offset,
             extremes=publisher.extremes.by_code,
         )
-        key = wire.key(AGGREGATOR, publisher.epoch)
-        older = [(each, None) for each in sorted(self._older - {key})]
-        await self._kafka.append_all(
-            self._settings.checkpoints_topic,
-            [(key, wire.encode_aggregator(state)), *older],
-            partition=PARTITION,
-        )
-        self._older.clear()
+        key, older = wire.key(AGGREGATOR, publisher.epoch), self._older
+        topic = self._settings.checkpoints_topic
+        await self._kafka.append(topic, key, wire.encode_aggregator(state), partition=PARTITION)
+        if older and self._older is older:
+            # Not together with it: they might arrive without it. And not where the role was claimed anew meanwhile.
+            await self._kafka.append_all(
+                topic, [(each, None) for each in sorted(older - {key})], partition=PARTITION
+            )
+            older.clear()
 
     async def write_levels(self, record: Record) -> None:
         """Write the levels that are to be kept.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -66,6 +67,8 @@ STOP_WITHIN_S = 8.0
 LAST_CHECKPOINTS_WITHIN_S = 5.0
 #: A rebalance waits for it.
 HAND_OVER_WITHIN_S = 2.0
+#: Where the cadence is longer, what was not published by then may come after what is handed over.
+TRY_NEWEST_WITHIN_S = 1.0
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 5.0
 
@@ -180,8 +183,6 @@ class Worker:
 
         Raises
         ------
-        FencedError
-            Where a newer publisher has taken over, and no other worker should be there.
         SetupError
             Where topics or checkpoints do not belong to each other.
         StuckError
@@ -289,8 +290,6 @@ class Worker:
         if not self._observer:
             self._every("checkpoints", self.settings.checkpoint_s, self._write_checkpoints)
             self._every("closes", WRITE_CLOSES_S, self._write_closes)
-        if self.settings.partials == "memory":
-            await self._become_publisher()
 
     def _start(self, name: str, work: Awaitable[None]) -> None:
         task = asyncio.create_task(_as_coroutine(work), name=name)
@@ -351,19 +350,18 @@ class Worker:
             # Never published: Kafka's log is younger than Redis' memory of it, not this worker than another.
             log.warning("claiming_again epoch=%d", publisher.epoch if publisher else 0)
             await self._become_publisher()
-        elif self.settings.partials == "memory":
-            raise error
-        else:
-            # A worker that was paused learns here that another has its role, and a moment later from Kafka. Where it does
-            # not, the role is its own, and it claims it anew.
-            log.warning("fenced %s", error)
-            await self._resign()
+            return
+        # A worker that was paused learns here that another has its role, and a moment later from Kafka. Where it does
+        # not, the role is its own, and it claims it anew.
+        log.warning("fenced %s", error)
+        await self._resign()
+        if "claim" not in self._tasks:
             self._start("claim", self._claim_later())
 
     async def _claim_later(self) -> None:
         await asyncio.sleep(2 * self.settings.session_timeout_s)
         del self._tasks["claim"]
-        if self._owns_partials() and self.publisher is None:
+        if self._owns_role and self.publisher is None:
             await self._become_publisher()
 
     async def _close(self) -> None:
@@ -389,8 +387,7 @@ class Worker:
             async with asyncio.timeout(LAST_CHECKPOINTS_WITHIN_S):
                 await self._write_checkpoints()
                 if self.publisher is not None:
-                    self.publisher.record.end()
-                    await self._write_levels()
+                    await self._write_last_levels(self.publisher)
         except (ServiceError, TimeoutError) as error:
             log.warning("last_checkpoints_not_written error=%s", error)
 
@@ -418,14 +415,20 @@ class Worker:
         return {tp: self._position(tp, logs[tp]) for tp in logs}
 
     async def _hand_over(self, *_: object, **__: object) -> None:
-        """Write books down before they may be another's, who then goes on where they stand."""
-        # The role may be another's for a while, too, who then has a newer epoch.
+        """Write down books, and what the publisher knows, before they may be another's, who then goes on from there."""
+        # The role may be another's for a while, too, who then has a newer epoch. From here on sums stand still: a high that
+        # was published later would be missing from what the other finds.
         self._given_up = True
-        if self.checkpoints is None or not self.intake.books:
+        if self.checkpoints is None:
             return
         try:
             async with asyncio.timeout(HAND_OVER_WITHIN_S):
-                await self._write_checkpoints()
+                await self._write_books()
+                publisher = self.publisher
+                if publisher is not None:
+                    await _within(TRY_NEWEST_WITHIN_S, publisher.tried_newest())
+                    await self._write_role(publisher)
+                    await self._write_last_levels(publisher)
         except (ServiceError, TimeoutError) as error:
             log.warning("not_handed_over error=%s", error)
 
@@ -461,13 +464,18 @@ class Worker:
             assert self.aggregator is not None
             # Books that another worker keeps now would be counted with their old values.
             self.aggregator.keep(ticks)
-        elif not self._owns_partials():
+        if not self._owns_role:
             await self._resign()
         elif self.publisher is None or self._given_up:
             await self._become_publisher()
         self._given_up = False
+        await self._mark_all()
 
-    def _owns_partials(self) -> bool:
+    @property
+    def _owns_role(self) -> bool:
+        """Whether the group lets this worker publish; in memory, sums of some of the partitions are not published."""
+        if self.settings.partials == "memory":
+            return bool(self._assigned)
         return any(tp.topic == self.settings.partials_topic for tp in self._assigned)
 
     def _position(self, tp: TP, span: LogRange) -> int:
@@ -557,6 +565,9 @@ class Worker:
     def _on_partials(self, partials: Partials, offset: int) -> None:
         assert self.aggregator is not None
         assert self._publishing is not None
+        if self._given_up:
+            # Read again by whoever has the role then, or sent again where partitions stay here.
+            return
         if self.settings.partials == "memory":
             # Those of a partition that was lost meanwhile may still have been on their way.
             partials = tuple(
@@ -622,21 +633,44 @@ class Worker:
         publisher.wake()
 
     async def _resign(self) -> None:
-        self.publisher = self.control = None
+        publisher, self.publisher, self.control = self.publisher, None, None
         names = ("publish", "heartbeat", "control", "levels")
         await _end({self._tasks.pop(name) for name in names if name in self._tasks})
+        if publisher is None or self._observer:
+            return
+        try:
+            async with asyncio.timeout(HAND_OVER_WITHIN_S):
+                # Who comes next, this worker perhaps, learns open, high and low from there.
+                await self._write_last_levels(publisher)
+        except (ServiceError, TimeoutError) as error:
+            log.warning("last_levels_not_written error=%s", error)
 
     async def _write_levels(self) -> None:
-        # It may resign while Kafka is awaited; what it has published is written down all the same.
-        publisher = self.publisher
-        if publisher is not None and self._publishing is not None:
-            publisher.record.end_second(time.time_ns())
-            await self._publishing.write_levels(publisher.record)
-            await self._publishing.write_closes(publisher.closes.for_kafka)
+        if self.publisher is not None:
+            self.publisher.record.end_second(time.time_ns())
+            await self._write_waiting(self.publisher)
+
+    async def _write_last_levels(self, publisher: Publisher) -> None:
+        publisher.record.end()
+        await self._write_waiting(publisher)
+
+    async def _write_waiting(self, publisher: Publisher) -> None:
+        assert self._publishing is not None
+        await self._publishing.write_levels(publisher.record)
+        await self._publishing.write_closes(publisher.closes.for_kafka)
 
     # ---- what goes on beside ---------------------------------------------------------------------
 
     async def _write_checkpoints(self) -> None:
+        await self._write_books()
+        if self.publisher is not None:
+            await self._write_role(self.publisher)
+
+    async def _write_role(self, publisher: Publisher) -> None:
+        assert self._publishing is not None
+        await self._publishing.write(publisher)
+
+    async def _write_books(self) -> None:
         if self.checkpoints is None:
             return
         for partition, book in list(self.intake.books.items()):
@@ -646,8 +680,6 @@ class Worker:
                 await self.checkpoints.write(book)
                 if partition in self.checkpoints.written:
                     await self._commit(partition, self.checkpoints.written[partition])
-        if self.publisher is not None and self._publishing is not None:
-            await self._publishing.write(self.publisher)
 
     async def _write_closes(self) -> None:
         for book in list(self.intake.books.values()):
@@ -809,6 +841,12 @@ async def _is_set(event: asyncio.Event, *, within_s: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+async def _within(seconds: float, work: Awaitable[None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await work
 
 
 async def _end(tasks: set[asyncio.Task[None]], *, within_s: float = STOP_WITHIN_S) -> None:

@@ -41,6 +41,7 @@ FEED_SILENT_S = 5.0
 #: After packed publications, the keys, channels and streams of single indexes follow this often.
 SINGLES_EVERY_S = 1.0
 FIRST_RETRY_S = 0.05
+TRIED_EVERY_S = 0.02
 LONGEST_RETRY_S = 1.0
 
 
@@ -53,8 +54,8 @@ class Sink(Protocol):
     async def publish_packed(self, messages: list[Message], *, epoch: int, again: bool) -> None:
         """Publish many indexes at once; raise ServiceError or FencedError."""
 
-    async def beat(self, heartbeat: bytes) -> bool:
-        """Publish a heartbeat, and tell whether what was published is still there; raise ServiceError."""
+    async def beat(self, heartbeat: bytes, *, epoch: int) -> bool:
+        """Publish a heartbeat, and tell whether all that was published is still there; raise ServiceError or FencedError."""
 
     async def write_closes(self, closes: Sequence[tuple[str, str, int]], *, epoch: int) -> None:
         """Write official closes: code, date, level; raise ServiceError or FencedError."""
@@ -142,6 +143,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._asked_at = 0.0
         self._last: Partial | None = None
+        self._tried: Partial | None = None
         self._doubts = aggregator.doubts
         # What the last publication was made by, besides the sums: the hours, and the futures.
         self._frame: object = None
@@ -173,6 +175,12 @@ class Publisher:
         """Whether everything that is known has been published."""
         return not self._wake.is_set() and self._last is self._aggregator.total()
 
+    async def tried_newest(self) -> None:
+        """Wait until a publication of the newest sums has been tried: then open, high and low are of all that is known."""
+        while self._aggregator.complete and self._tried is not self._aggregator.total():
+            self.wake()
+            await asyncio.sleep(TRIED_EVERY_S)
+
     async def run(self) -> None:
         """Publish until cancelled.
 
@@ -203,7 +211,13 @@ class Publisher:
             await asyncio.sleep(max(self._cadence_s - (time.monotonic() - started), 0))
 
     async def beat(self) -> None:
-        """Send heartbeats until cancelled."""
+        """Send heartbeats until cancelled.
+
+        Raises
+        ------
+        FencedError
+            Where a newer publisher has taken over.
+        """
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             if not self._aggregator.complete:
@@ -216,7 +230,7 @@ class Publisher:
                 indexes=len(self._aggregator.composition.indexes),
             )
             try:
-                intact = await self._sink.beat(heartbeat)
+                intact = await self._sink.beat(heartbeat, epoch=self.epoch)
                 await self._write_closes()
             except ServiceError as error:
                 log.debug("heartbeat_lost error=%s", error)
@@ -300,6 +314,7 @@ class Publisher:
         if frame != self._frame:
             owed |= self._told_anew(~owed & (doubts != Doubt.HELD), total, doubts, moment)
         positions = [int(position) for position in np.flatnonzero(owed)]
+        self._tried = total
         await self._send(positions, total, doubts, moment, now_ns)
         self._last, self._doubts, self._frame = total, doubts, frame
 

@@ -57,22 +57,41 @@ end
 return 0
 """
 
-# One call instead of MULTI with three commands for each index: the same atomicity, the epoch is checked in the same step, so
-# that a publisher that was paused cannot overwrite its successor's values, and redis-py packs some arguments instead of
-# some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, prefix, stream length, a line
-# of code, seq and data for each index (JSON as orjson writes it holds no line break), whether it is the first, its
-# number: a publication that timed out on a connection that was given up may reach Redis after the next one.
-_BEGIN = """
+# Who asks, what is there: another publisher has taken over, or Redis has lost publications that it had confirmed, since it
+# came back empty, or a failover led to a replica that lacks the last ones. ARGV: epoch, the last confirmed one's number.
+_FENCE = """
 local newest = tonumber(redis.call('GET', KEYS[1]) or '0')
 local epoch = tonumber(ARGV[1])
 if newest > epoch then return newest end
-if newest < epoch and ARGV[5] == 'again' then return -1 end
-local number = tonumber(ARGV[6])
 local of, last = string.match(redis.call('GET', KEYS[2]) or '0 0', '^(%d+) (%d+)$')
-if tonumber(of) == epoch and tonumber(last) >= number then return -2 end
-redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. ARGV[6])
+local seen = 0
+if tonumber(of) == epoch then seen = tonumber(last) end
+"""
+_LOST = """
+if seen < tonumber(ARGV[2]) then return -1 end
+"""
+
+# Fenced, so that a publisher learns here, too, what has become of it, also while it has nothing to publish.
+# ARGV: as above, channel, heartbeat.
+_BEAT = f"""{_FENCE}
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+{_LOST}
+return 0
+"""
+
+# One call instead of MULTI with three commands for each index: the same atomicity, the epoch is checked in the same step, so
+# that a publisher that was paused cannot overwrite its successor's values, and redis-py packs some arguments instead of
+# some hundred, which took longer than all else (`docs/performance.md`). ARGV: epoch, number of the confirmed publication
+# on which this one builds, its own number, prefix, stream length, a line of code, seq and data for each index
+# (JSON as orjson writes it holds no line break). A publication that timed out on a connection that was given up may
+# reach Redis after the next one.
+_BEGIN = f"""{_FENCE}
+local number = tonumber(ARGV[3])
+if seen >= number then return -2 end
+{_LOST}
+redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. ARGV[3])
 if newest < epoch then redis.call('SET', KEYS[1], ARGV[1]) end
-local prefix, text, all, at = ARGV[2], ARGV[4], {}, 1
+local prefix, text, all, at = ARGV[4], ARGV[6], {{}}, 1
 while at <= #text do
   local space = string.find(text, ' ', at, true)
   local second = string.find(text, ' ', space + 1, true)
@@ -83,7 +102,7 @@ while at <= #text do
 """
 _SINGLE = f"""
   redis.call('SET', prefix .. '{_NAMES.snap("")}' .. code, data)
-  redis.call('XADD', prefix .. '{_NAMES.stream("")}' .. code, 'MAXLEN', '~', ARGV[3], '*',
+  redis.call('XADD', prefix .. '{_NAMES.stream("")}' .. code, 'MAXLEN', '~', ARGV[5], '*',
     'epoch', ARGV[1], 'seq', seq, 'data', data)
   redis.call('PUBLISH', prefix .. '{_NAMES.level("")}' .. code, data)
 """
@@ -136,6 +155,7 @@ class RedisSink:
 
     def __init__(self, url: str, *, names: RedisNames, stream_length: int) -> None:
         self._publications = 0
+        self._confirmed = 0
         self._names = names
         self._length = stream_length
         try:
@@ -150,6 +170,7 @@ class RedisSink:
             raise ServiceError(f"Redis {mask_password(url)}: {error}") from error
         self._mirror = self._redis.register_script(_MIRROR)
         self._closes = self._redis.register_script(_CLOSES)
+        self._beat = self._redis.register_script(_BEAT)
         self._publish = self._redis.register_script(_BEGIN + _SINGLE + _END)
         self._publish_packed = self._redis.register_script(_BEGIN + _PACKED + _END)
 
@@ -173,7 +194,7 @@ class RedisSink:
         epoch
             Of the publisher.
         again
-            Whether the indexes that are not among them are expected to be there already.
+            Whether all that this sink has published is expected to be there still.
 
         Raises
         ------
@@ -202,31 +223,34 @@ class RedisSink:
             b"%b %d %b\n" % (message.code.encode(), message.seq, message.data)
             for message in messages
         )
-        expected = "again" if again else "first"
         self._publications += 1
-        arguments = (
-            *(epoch, self._names.prefix, self._length),
-            *(lines, expected, self._publications),
-        )
+        number = self._publications
+        expected = self._confirmed if again else 0
+        arguments = (epoch, expected, number, self._names.prefix, self._length, lines)
         keys = (self._names.epoch, self._names.publication)
         newest = await self._ask(script(keys=keys, args=arguments))
         if newest == _LATE:
             raise ServiceError("Redis: a later publication stands there already")
         if newest < 0:
             raise ServiceError("Redis: it has lost what was published, and is filled again")
-        if newest:
-            raise FencedError(f"a publisher of epoch {newest} has taken over from epoch {epoch}")
+        _raise_if_fenced(newest, epoch)
+        self._confirmed = number
 
-    async def beat(self, heartbeat: bytes) -> bool:
-        """Publish a heartbeat, and tell whether what was published is still there.
+    async def beat(self, heartbeat: bytes, *, epoch: int) -> bool:
+        """Publish a heartbeat, and tell whether all that was published is still there.
 
         Raises
         ------
         ServiceError
             Where Redis is away.
+        FencedError
+            Where a publisher with a newer epoch has written here; nothing was published.
         """
-        await self._ask(self._redis.publish(self._names.heartbeat, heartbeat))
-        return bool(await self._ask(self._redis.exists(self._names.epoch)))
+        keys = (self._names.epoch, self._names.publication)
+        arguments = (epoch, self._confirmed, self._names.heartbeat, heartbeat)
+        newest = await self._ask(self._beat(keys=keys, args=arguments))
+        _raise_if_fenced(newest, epoch)
+        return bool(newest == 0)
 
     async def write_closes(self, closes: Sequence[tuple[str, str, int]], *, epoch: int) -> None:
         """Write official closes into the hash of their index.
@@ -246,8 +270,7 @@ class RedisSink:
         lines = "".join(f"{code} {date} {level_text(level)}\n" for code, date, level in closes)
         arguments = (epoch, self._names.prefix, lines)
         newest = await self._ask(self._closes(keys=(self._names.epoch,), args=arguments))
-        if newest:
-            raise FencedError(f"a publisher of epoch {newest} has taken over from epoch {epoch}")
+        _raise_if_fenced(newest, epoch)
 
     async def mirrored_by(self, partition: int) -> int:
         """Give the epoch of the owner that has mirrored a partition's prices here, 0 where none has.
@@ -300,3 +323,8 @@ class RedisSink:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+
+def _raise_if_fenced(newest: int, epoch: int) -> None:
+    if newest > epoch:
+        raise FencedError(f"a publisher of epoch {newest} has taken over from epoch {epoch}")

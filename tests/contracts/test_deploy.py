@@ -330,7 +330,7 @@ async def test_the_publisher_may_publish_and_no_more(guarded_redis: str) -> None
 
     await sink.publish([Message("US1000", 1, b"{}")], epoch=1, again=False)
     await sink.publish_packed([Message("US1000", 2, b"{}")], epoch=1, again=False)
-    await sink.beat(b"{}")
+    await sink.beat(b"{}", epoch=1)
     await sink.mirror_prices({"AAPL": b"{}"}, partition=0, epoch=1)
     assert await sink.newest_epoch() == 1
     with pytest.raises(FencedError):

@@ -78,7 +78,9 @@ class Publisher:
     async def beat(self) -> None:
         while True:
             with contextlib.suppress(ServiceError):
-                await self._sink.beat(b'{"published_ns":1,"phase":"regular","indexes":2}')
+                await self._sink.beat(
+                    b'{"published_ns":1,"phase":"regular","indexes":2}', epoch=self.epoch
+                )
             await asyncio.sleep(BEAT_S)
 
     async def close(self) -> None:

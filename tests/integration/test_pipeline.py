@@ -44,7 +44,7 @@ from integration.conftest import (
     told,
 )
 from stream.cli.main import main
-from stream.errors import FencedError, ServiceError
+from stream.errors import ServiceError
 from stream.feed.run import replay
 from stream.gateway.health import HealthServer
 from stream.gateway.metrics import WorkerMetrics
@@ -425,18 +425,23 @@ async def fence(settings: Settings, epoch: int) -> None:
         await client.set(f"{settings.redis_prefix}epoch", epoch)
 
 
-async def test_a_lone_worker_that_was_taken_over_from_stops(lab: Lab) -> None:
-    """Law 6: a newer epoch in Redis fences the older publisher, which ends with an error and writes nothing."""
+async def test_a_lone_worker_that_was_taken_over_from_resigns_and_claims_anew(lab: Lab) -> None:
+    """Law 6: its heartbeat tells it, while nothing is traded; its partitions are its own, so screens do not stay dark."""
     settings = lab.settings()
     worker = lab.worker(settings)
-    async with lab.sender(settings) as sender, running(worker) as task:
+    async with running(worker) as task:
         await eventually(lambda: is_ready(worker), watch=task)
         before = await lab.snapshots(settings)
-        await fence(settings, 10**6)
-        await sender.send(tick("AIG", "50", NOON))
-        with pytest.raises(FencedError):
-            await asyncio.wait_for(task, 8)
+        worker.settings = replace(settings, session_timeout_s=1.0)
+        await fence(settings, 10**4)
+        await eventually(lambda: worker.publisher is None, within_s=5, watch=task)
         assert await lab.snapshots(settings) == before
+        await eventually(lambda: is_ready(worker) and worker.idle, watch=task)
+        after = await lab.snapshots(settings)
+
+    assert level_and_value(after) == levels_of(REFERENCE)
+    (epoch,) = {one["epoch"] for one in after.values()}
+    assert epoch > 10**4
 
 
 async def test_one_of_many_that_was_taken_over_from_resigns(lab: Lab) -> None:

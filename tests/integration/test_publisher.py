@@ -178,8 +178,11 @@ async def test_only_what_changed_is_published(lab: Lab) -> None:
     assert set(second) == {code for code in everything if not code.endswith("FINANCIALS")}
 
 
-async def test_a_publication_is_one_script(lab: Lab, tmp_path: Path) -> None:
+async def test_a_publication_is_one_script(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Atomic: Redis runs one command from us for all keys, channels and streams of a publication."""
+    monkeypatch.setattr("stream.publish.publisher.HEARTBEAT_S", 3_600.0)
     with EmbeddedRedis(tmp_path) as server:
         settings = lab.settings(redis_url=server.url)
         async with (
@@ -215,6 +218,27 @@ async def test_a_publisher_of_an_older_epoch_is_fenced(lab: Lab, *, packed: bool
             assert heard.messages == []
     assert await old.newest_epoch() == 6
     await old.close()
+
+
+async def test_a_publisher_with_nothing_to_say_hears_that_it_was_replaced(lab: Lab) -> None:
+    """Law 6: the heartbeat looks, too; none of an older publisher is heard, or it would hide that the newer one is gone."""
+    settings = lab.settings()
+    newer, older = (
+        RedisSink(settings.redis_url, names=settings.redis_names, stream_length=10)
+        for _ in range(2)
+    )
+    first = [Message("US1000", 1, b'{"code":"US1000"}')]
+    await older.publish(first, epoch=5, again=False)
+    async with subscribed(settings) as heard:
+        assert await older.beat(b'{"of":5}', epoch=5)
+        await newer.publish(first, epoch=6, again=False)
+        with pytest.raises(FencedError, match=r"6.*5"):
+            await older.beat(b'{"of":5}', epoch=5)
+        assert await newer.beat(b'{"of":6}', epoch=6)
+        await eventually(lambda: len(heard.of("heartbeat")) == 2)
+    assert heard.of("heartbeat") == [b'{"of":5}', b'{"of":6}']
+    await newer.close()
+    await older.close()
 
 
 async def test_many_indexes_are_packed_and_single_ones_follow(lab: Lab) -> None:
@@ -315,6 +339,37 @@ async def test_a_redis_that_lost_everything_between_two_publications_is_filled_a
         await eventually(whole, within_s=4)
 
 
+@pytest.mark.parametrize("more", [False, True])
+async def test_a_failover_that_loses_the_last_publications_is_noticed(
+    lab: Lab, *, more: bool
+) -> None:
+    """Law 10: replication is asynchronous; what a replica lacks is published again, whether anything else changes or not."""
+    settings = lab.settings()
+    async with open_desk(lab, settings, epoch=2) as desk:
+        await desk.settled()
+        replica = await dump(settings)
+        for symbol, price in (("IBM", 1_850_000), ("AIG", 490_000)):
+            desk.trade(symbol, price)
+            await desk.settled()
+        seen = {code: one["seq"] for code, one in (await lab.snapshots(settings)).items()}
+        async with redis_client(settings) as client, client.pipeline() as pipe:
+            for key, value in replica.items():
+                pipe.restore(key, 0, value, replace=True)
+            await pipe.execute()
+        if more:
+            desk.trade("BAC", 141_000)
+        expected = levels_of(
+            {"AIG": 490_000, "BAC": 141_000 if more else REFERENCE["BAC"], "IBM": 1_850_000}
+        )
+
+        async def right() -> bool:
+            return level_and_value(await lab.snapshots(settings)) == expected
+
+        await eventually(right, within_s=4)
+        after = await lab.snapshots(settings)
+    assert all(one["seq"] > seen[code] for code, one in after.items())
+
+
 async def test_a_redis_that_answers_nothing_counts_as_away(lab: Lab) -> None:
     """Connections are accepted, and then there is silence: within the time-out that is a failure like any other."""
 
@@ -332,7 +387,7 @@ async def test_a_redis_that_answers_nothing_counts_as_away(lab: Lab) -> None:
             await eventually(lambda: desk.publisher.failing, within_s=3 * TIMEOUT_S)
             assert time.monotonic() - started < 2 * TIMEOUT_S
             with pytest.raises(ServiceError, match=r"^Redis"):
-                await desk.sink.beat(b"{}")
+                await desk.sink.beat(b"{}", epoch=1)
         assert desk.publisher.published.publications == 0
 
 

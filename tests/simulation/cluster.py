@@ -19,7 +19,7 @@ from simulation.process import Op, Process
 from simulation.redis import Redis
 from simulation.steps import Plan
 from simulation.truth import Ledger
-from stream.errors import FencedError, ServiceError, StuckError
+from stream.errors import ServiceError, StuckError
 from stream.index.control import Override
 from stream.settings import Settings
 from stream.wire import control
@@ -106,6 +106,9 @@ class Cluster:
             log = self.broker.logs[self.settings.checkpoints_topic, partition]
             self.laws.claimed(self.broker.writer, partition, log.records)
         self.laws.checkpoint(partition, record)
+        if record.value is None and record.key is not None and record.key.startswith(b"book/"):
+            left = self.checkpointed(partition)
+            demand(left is not None, "4", "no checkpoint of partition {} is left", partition)
 
     def _published(self, channel: str, message: bytes) -> None:
         """Whatever a publication leaves out must stand in Redis already, if this publisher ever made it (law 10)."""
@@ -156,6 +159,11 @@ class Cluster:
         """Give the highest offset that a checkpoint of a partition stands for."""
         log = self.broker.logs[self.settings.checkpoints_topic, partition]
         return self.laws.newest_checkpoint(log.records)
+
+    @property
+    def remembered_epoch(self) -> int:
+        """Of the newest publisher that Redis knows."""
+        return int(self.redis.keys.get(RedisNames().epoch, 0))
 
     # ---- processes ---------------------------------------------------------------------------------
 
@@ -214,8 +222,7 @@ class Cluster:
         self._bury(process)
         if isinstance(error, BrokenLawError):
             raise error
-        fenced = isinstance(error, FencedError) and self.plan.partials == "memory"
-        if error is not None and not fenced and not isinstance(error, ServiceError | StuckError):
+        if error is not None and not isinstance(error, ServiceError | StuckError):
             raise BrokenLawError("crash", f"{process.name} ends with {error!r}") from error
 
     # ---- operations --------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from faust.types import TP
 from simulation.process import Process, running
 from stream.pipeline.schemas import Partials, PartialsSchema
 from stream.pipeline.transport import Fetch, FetchedBatch, LogRange
+from stream.pipeline.worker import HAND_OVER_WITHIN_S
 from stream.settings import Settings
 
 #: Fetches that wait for the agent, as in `stream.pipeline.app`.
@@ -58,8 +59,8 @@ class Group:
 
     @property
     def gathered(self) -> bool:
-        """Whether all members have given up their partitions."""
-        return self.gathering and all(app.free for app in self.members)
+        """Whether all members have given up their partitions, but those that are paused."""
+        return self.gathering and all(app.free or app.process.paused for app in self.members)
 
     def gather(self) -> None:
         """Begin a rebalance: all members that hear of it give up what they own."""
@@ -169,7 +170,13 @@ class App:
             self._revoking = self.process.loop.create_task(self._revoke())
 
     async def _revoke(self) -> None:
+        process, clock = self.process, self.process.broker.clock
+        began, failures = clock.monotonic(), process.failures
         await self.on_partitions_revoked.send(set(self._at))
+        publisher = process.worker.publisher if process.worker is not None else None
+        in_time = clock.monotonic() - began < HAND_OVER_WITHIN_S / 2
+        if publisher is not None and in_time and process.failures == failures:
+            process.laws.handed_over(publisher.epoch)
         self.free = True
 
     def drop(self) -> None:

@@ -51,6 +51,7 @@ class Happenings:
             "resume": self._resume,
             "rebalance": lambda _, __: scheduler.gather(),
             "flush": self._flush,
+            "failover": self._fail_over,
             "redis": self._redis,
             "choke": self._choke,
             "compact": self._compact,
@@ -203,6 +204,22 @@ class Happenings:
         cluster = self._cluster
         cluster.counted("flushes", "Redis comes back empty")
         cluster.redis.flush()
+        self._forget_fence()
+
+    def _fail_over(self, step: Step, __: random.Random) -> None:
+        """Let a replica take over; what is still on its way to the old primary is lost with it."""
+        cluster = self._cluster
+        cluster.counted("failovers", "a replica takes over, up to {} writes behind", step.number)
+        for process in cluster.processes:
+            for op in [op for op in process.ops if op.to_redis and not op.landed]:
+                process.fail(op, forget=True)
+        cluster.redis.fail_over(step.number)
+        if cluster.remembered_epoch < cluster.laws.newest_epoch:
+            self._forget_fence()
+
+    def _forget_fence(self) -> None:
+        """Let an older publisher write, where there is one, until a newer one does: Redis has forgotten the newest."""
+        cluster = self._cluster
         if cluster.plan.old_epoch or not all(map(self._is_newest, cluster.processes)):
             cluster.laws.forget()
 

@@ -112,7 +112,7 @@ def shrink(outcome: Outcome) -> Outcome:
 
 
 #: Routine that a report leaves out.
-_ROUTINE = (": ends of", ": exists", ": publish idx:v1:heartbeat", ": commit", "dead-letters")
+_ROUTINE = (": ends of", ": beat at epoch", ": commit", "dead-letters")
 
 
 def report(outcome: Outcome, *, all_of_it: bool = False) -> str:

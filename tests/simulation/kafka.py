@@ -68,12 +68,12 @@ class Broker:
         self.logs: dict[tuple[str, int], Log] = defaultdict(Log)
         self.listeners: dict[str, Callable[[int, Record], None]] = {}
         self.writer: Process | None = None
-        self._clock = clock
+        self.clock = clock
 
     def append(
         self, topic: str, key: bytes | None, value: bytes | None, *, partition: int = 0
     ) -> int:
-        record = self.logs[topic, partition].append(key, value, self._clock.now_ns // 1_000_000)
+        record = self.logs[topic, partition].append(key, value, self.clock.now_ns // 1_000_000)
         listener = self.listeners.get(topic)
         if listener is not None:
             listener(partition, record)

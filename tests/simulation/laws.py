@@ -109,6 +109,7 @@ class Laws:
         self._newest_epoch = 0
         self._newest: dict[tuple[str, str], tuple[int, int]] = {}
         self._ranges: dict[int, dict[str, Range]] = {}
+        self._handed_over: set[int] = set()
         self._states: dict[int, AggregatorState] = {}
         # What a publisher that takes over would find, and the ranges of all recorded levels; in their order.
         self._left: list[AggregatorState | None] = [None]
@@ -211,6 +212,7 @@ class Laws:
             self._states.pop(epoch, None)
         else:
             self._states[epoch] = checkpoints.decode_aggregator(value)
+        demand(bool(self._states), "4", "no memory of the aggregator is left")
         self._left.append(self._states[max(self._states)] if self._states else None)
 
     def partials(self, record: Record) -> None:
@@ -310,6 +312,10 @@ class Laws:
             *(epoch, ranges, possible[-1]),
         )
         self._ranges[epoch] = dict(ranges)
+
+    def handed_over(self, epoch: int) -> None:
+        """Hear that a publisher has written down what it knows, since another may have its role from here on."""
+        self._handed_over.add(epoch)
 
     @property
     def moment(self) -> tuple[int, int]:
@@ -411,6 +417,13 @@ class Laws:
             return
         level, ranges = _units(found["level"], 8), self._ranges[epoch]
         known = ranges.get(code)
+        if epoch in self._handed_over:
+            demand(
+                known is not None and known[0] == session and known[3] <= level <= known[2],
+                "open/high/low",
+                "{} is {} after publisher {} has handed over {}",
+                *(code, level, epoch, known),
+            )
         if known is None or known[0] != session:
             known = (session, level, level, level)
         ranges[code] = (session, known[1], max(known[2], level), min(known[3], level))

@@ -25,6 +25,8 @@ from stream.pipeline.checkpoints import Checkpoints
 from stream.pipeline.control_writer import ControlWriter, Owed
 from stream.pipeline.intake import Intake
 from stream.pipeline.publishing import Publishing
+from stream.pipeline.schemas import Partials
+from stream.pipeline.worker import Worker
 from stream.publish import redis as redis_module
 from stream.publish.publisher import Publisher
 from stream.publish.record import Record
@@ -132,6 +134,15 @@ def _checkpoint_without_waiting_prints(self: Book) -> BookState:
     )
 
 
+_write = Checkpoints._write
+
+
+async def _buries_its_own(self: Checkpoints, book: Book) -> None:
+    """Drop what was found at a newer claim after a write that began before it."""
+    await _write(self, book)
+    await self._bury(book.partition)
+
+
 def _written_last(self: Checkpoints, partition: int, records: Sequence[Any]) -> Checkpoint | None:
     """Take the checkpoint that was written last, whatever offset it stands for."""
     self._older[partition] = set()
@@ -185,13 +196,10 @@ def _rolls_with_every_copy(self: Book, control: Any, **kwargs: Any) -> bool:
 # ---- law 6: a late writer cannot win ----------------------------------------------------------------
 
 
-def _without(*lines: str) -> _Patch:
-    """Leave lines out of the script that publishes."""
-    begin = redis_module._BEGIN
-    for line in lines:
-        assert line in begin, line
-        begin = begin.replace(line, "")
-    return (Redis, "run", partialmethod(_other_script, redis_module._BEGIN, begin))
+def _without(line: str, *, script: str) -> _Patch:
+    """Leave a line out of a script."""
+    assert line in script, line
+    return (Redis, "run", partialmethod(_other_script, script, script.replace(line, "")))
 
 
 def _other_script(
@@ -253,6 +261,16 @@ async def _forgets_at_a_take_over(self: Publishing, state: Any) -> Extremes:
     return Extremes()
 
 
+_on_partials = Worker._on_partials
+
+
+def _goes_on_after_a_hand_over(self: Worker, partials: Partials, offset: int) -> None:
+    """Take sums that come after what was handed over."""
+    given_up, self._given_up = self._given_up, False
+    _on_partials(self, partials, offset)
+    self._given_up = given_up
+
+
 _take = Record.take
 
 
@@ -289,17 +307,34 @@ MUTANTS = (
         "a checkpoint leaves out prints that wait",
         "4",
         (Book, "state", _checkpoint_without_waiting_prints),
-        seed=31,
+        seed=79,
     ),
-    _mutant("the checkpoint written last", "4", (Checkpoints, "_newest", _written_last), seed=32),
+    _mutant(
+        "the only checkpoint is dropped", "4", (Checkpoints, "_write", _buries_its_own), seed=159
+    ),
+    _mutant("the checkpoint written last", "4", (Checkpoints, "_newest", _written_last), seed=125),
     _mutant("the aggregator goes back", "5", (Aggregator, "add", _lower_offsets_too), seed=131),
-    _mutant("sessions are added up", "5", (Aggregator, "_add_up", _sessions_do_not_matter), seed=4),
+    _mutant("sessions are added up", "5", (Aggregator, "_add_up", _sessions_do_not_matter), seed=8),
     _mutant("the writer skips a partition", "5", (ControlWriter, "owed", _skips_a_partition)),
     _mutant("the writer turns the order round", "5", (ControlWriter, "owed", _in_another_order)),
-    _mutant("every copy rolls", "2 4 5", (Book, "obey", _rolls_with_every_copy), seed=10),
+    _mutant("every copy rolls", "2 4 5", (Book, "obey", _rolls_with_every_copy), seed=20),
     _mutant("levels name other offsets", "1 5", (Record, "take", _older_offsets)),
     _mutant(
-        "no fence in Redis", "6", _without("if newest > epoch then return newest end"), seed=39
+        "no fence in Redis",
+        "6",
+        _without("if newest > epoch then return newest end", script=redis_module._BEGIN),
+        seed=51,
+    ),
+    _mutant(
+        "a heartbeat does not look who publishes",
+        "1 10",
+        _without("if newest > epoch then return newest end", script=redis_module._BEAT),
+    ),
+    _mutant(
+        "a heartbeat does not look what is left",
+        "1 10",
+        _without("if seen < tonumber(ARGV[2]) then return -1 end", script=redis_module._BEAT),
+        seed=2038,
     ),
     _mutant("all publishers have one epoch", "6", (Publishing, "_claim", _same_epoch_for_all)),
     _mutant("numbers stand still", "6", (Publisher, "_message", _seq_stands_still)),
@@ -312,13 +347,19 @@ MUTANTS = (
     _mutant(
         "what Redis lost is not missed",
         "10",
-        _without("if newest < epoch and ARGV[5] == 'again' then return -1 end"),
-        seed=274,
+        _without("if seen < tonumber(ARGV[2]) then return -1 end", script=redis_module._BEGIN),
+        seed=44,
     ),
     _mutant("every level opens", "open/high/low", (Extremes, "take", _begins_anew), seed=3),
     _mutant(
         "a take-over forgets open, high and low",
         "open/high/low",
         (Publishing, "_last_extremes", _forgets_at_a_take_over),
+    ),
+    _mutant(
+        "sums go on after a hand-over",
+        "open/high/low",
+        (Worker, "_on_partials", _goes_on_after_a_hand_over),
+        seed=152,
     ),
 )

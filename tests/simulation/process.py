@@ -46,6 +46,10 @@ class Op:
     result: Any = None
     problem: BaseException | None = None
 
+    @property
+    def to_redis(self) -> bool:
+        return isinstance(self.lane, tuple) and self.lane[0] == "redis"
+
 
 class Process:
     """One process of a worker.
@@ -64,6 +68,8 @@ class Process:
         What had been written down when it claimed the publisher's role.
     ops
         What it has asked and not been answered.
+    failures
+        Operations that it was told have failed.
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class Process:
         self.paused = False
         self.choked = False
         self.ops: list[Op] = []
+        self.failures = 0
         self.app: App | None = None
         self.worker: Worker | None = None
         self.stop: asyncio.Event | None = None
@@ -161,6 +168,7 @@ class Process:
 
     def fail(self, op: Op, *, forget: bool) -> None:
         """Tell the asker that it failed; whether it has landed, or will, is another matter."""
+        self.failures += 1
         if forget or op.landed:
             self.ops.remove(op)
         if not op.future.done():

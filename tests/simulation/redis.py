@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,9 +11,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from simulation import lua
 from simulation.process import running
 
+#: Words by which the sink's scripts are told apart, for the trace.
+_SCRIPTS = (("HSET', KEYS", "mirror"), ("ARGV[3], ARGV[4]", "beat"), ("PUBLISH", "publish"))
+
+
+#: Writes that a replica may be behind.
+MOST_BEHIND = 8
+
 
 class Redis:
-    """One server.
+    """One server, and a replica that is some writes behind.
 
     Attributes
     ----------
@@ -30,10 +37,12 @@ class Redis:
         self.keys: dict[str, bytes] = {}
         self.hashes: defaultdict[str, dict[str, bytes]] = defaultdict(dict)
         self.listener: Callable[[str, bytes], None] = lambda *_: None
+        self._before: deque[tuple[dict[str, bytes], dict[str, dict[str, bytes]]]] = deque(
+            maxlen=MOST_BEHIND
+        )
         self._commands: dict[bytes, Callable[..., Any]] = {
             b"GET": self._get,
             b"SET": self._set,
-            b"EXISTS": self._exists,
             b"HSET": self._hset,
             b"XADD": lambda *_: b"0-1",
             b"PUBLISH": self._publish,
@@ -43,6 +52,13 @@ class Redis:
         """Lose everything, as a server that starts again without its file."""
         self.keys.clear()
         self.hashes.clear()
+        self._before.clear()
+
+    def fail_over(self, n_writes: int) -> None:
+        """Let a replica take over that lacks the last writes."""
+        for _ in range(min(n_writes, len(self._before))):
+            self.keys, hashes = self._before.pop()
+            self.hashes = defaultdict(dict, hashes)
 
     def call(self, command: bytes, *args: Any) -> Any:
         """Do one command.
@@ -66,7 +82,12 @@ class Redis:
         }
         if not self.up:
             raise ConnectionError("away")
-        return lua.program(script)(env)
+        # Only scripts write, and not all of them.
+        before = dict(self.keys), {key: dict(fields) for key, fields in self.hashes.items()}
+        result = lua.program(script)(env)
+        if before != (self.keys, self.hashes):
+            self._before.append(before)
+        return result
 
     def _get(self, key: bytes) -> Any:
         # What is not there is false to a script.
@@ -74,9 +95,6 @@ class Redis:
 
     def _set(self, key: bytes, value: bytes) -> None:
         self.keys[key.decode()] = value
-
-    def _exists(self, key: bytes) -> int:
-        return int(key.decode() in self.keys or bool(self.hashes.get(key.decode())))
 
     def _hset(self, key: bytes, name: bytes, value: bytes) -> None:
         self.hashes[key.decode()][name.decode()] = value
@@ -102,7 +120,7 @@ class Client:
 
     def register_script(self, script: str) -> Callable[..., Any]:
         """Give what runs a script in the server; scripts of one process run in the order of their calls."""
-        name = "mirror" if "HSET', KEYS" in script else "publish" if "PUBLISH" in script else "ask"
+        name = next((name for word, name in _SCRIPTS if word in script), "ask")
 
         async def call(*, keys: Sequence[str], args: Sequence[Any]) -> Any:
             run = self._server.run
@@ -114,14 +132,6 @@ class Client:
 
     async def get(self, key: str) -> bytes | None:
         return await self._ask(f"get {key}", "get", lambda: self._server.call(b"GET", key)) or None
-
-    async def publish(self, channel: str, message: bytes) -> None:
-        call = self._server.call
-        await self._ask(f"publish {channel}", "beat", lambda: call(b"PUBLISH", channel, message))
-
-    async def exists(self, key: str) -> int:
-        found = await self._ask(f"exists {key}", "beat", lambda: self._server.call(b"EXISTS", key))
-        return int(found)
 
     async def aclose(self) -> None:
         return None

@@ -38,6 +38,10 @@ class Scheduler:
     def event(self, chance: random.Random) -> bool:
         """Let one thing happen; tell whether anything did."""
         moves = self._moves(chance)
+        group = self._cluster.group
+        if group.gathering and not group.gathered:
+            # Who does not come in time is left out.
+            moves.append((0.1, partial(self._share, chance)))
         until = self._next_timer()
         if until is not None:
             moves.append((0.7, partial(self._pass, until, chance)))
@@ -71,9 +75,8 @@ class Scheduler:
         group = self._cluster.group
         if group.restless:
             moves.append((1.0, self.gather))
-        if group.gathering:
-            # Who does not come in time is left out.
-            moves.append((2.0 if group.gathered else 0.1, partial(self._share, chance)))
+        if group.gathered:
+            moves.append((2.0, partial(self._share, chance)))
         return moves
 
     def _own_moves(self, process: Process, chance: random.Random, moves: list[_Move]) -> None:

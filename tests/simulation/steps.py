@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from simulation.market import LAYOUTS, SYMBOLS
+from simulation.redis import MOST_BEHIND
 
 Kind = Literal[
     "go",
@@ -23,6 +24,7 @@ Kind = Literal[
     "resume",
     "rebalance",
     "flush",
+    "failover",
     "redis",
     "choke",
     "compact",
@@ -136,6 +138,7 @@ _WEIGHTS: dict[Kind, float] = {
     "resume": 1,
     "rebalance": 2,
     "flush": 1,
+    "failover": 1,
     "redis": 1.5,
     "choke": 0.5,
     "compact": 3,
@@ -188,6 +191,8 @@ def _step(kind: Kind, plan: Plan, chance: random.Random) -> Step:
             return Step(kind, own, amount=chance.choice((0.2, 1.0, 3.0, 8.0)))
         case "tick":
             return Step(kind, own, number=chance.randrange(1, 4), text=chance.choice(SYMBOLS))
+        case "failover":
+            number = chance.randrange(1, MOST_BEHIND + 1)
         case "start":
             return Step(kind, own, number=chance.choice((0, 0, 0, 1, 2)))
         case "operator":
@@ -195,5 +200,4 @@ def _step(kind: Kind, plan: Plan, chance: random.Random) -> Step:
             return Step(kind, own, number=chance.randrange(plan.n_symbols), text=action)
         case "compact":
             return Step(kind, own, text=chance.choice(("partials", "checkpoints", "compositions")))
-        case _:
-            return Step(kind, own, number=number)
+    return Step(kind, own, number=number)

@@ -95,7 +95,10 @@ class MemorySink:
         self.expected.append(again)
         await self._take(messages, packed=True)
 
-    async def beat(self, heartbeat: bytes) -> bool:
+    async def beat(self, heartbeat: bytes, *, epoch: int) -> bool:
+        self.epochs.add(epoch)
+        if self.fenced:
+            raise FencedError("taken over")
         if self.failures:
             raise ServiceError("away")
         self.beats.append(heartbeat)
@@ -282,6 +285,17 @@ async def test_being_fenced_ends_it() -> None:
             await asyncio.wait_for(asyncio.shield(task), 10)
 
     assert len(desk.sink.attempted) == 2
+
+
+async def test_being_fenced_ends_its_heartbeat() -> None:
+    """Also one that has nothing to publish learns that it was replaced."""
+    desk = Desk()
+    async with beating(desk) as beats:
+        desk.tell()
+        await desk.settled()
+        desk.sink.fenced = True
+        with pytest.raises(FencedError):
+            await asyncio.wait_for(asyncio.shield(beats), 10)
 
 
 async def test_a_held_index_says_so_once_with_its_last_level() -> None:

@@ -68,8 +68,8 @@ class MemorySink:
     async def publish_packed(self, messages: list[Publication], *, epoch: int, again: bool) -> None:
         await self.publish(messages, epoch=epoch, again=again)
 
-    async def beat(self, heartbeat: bytes) -> bool:
-        del heartbeat
+    async def beat(self, heartbeat: bytes, *, epoch: int) -> bool:
+        del heartbeat, epoch
         return True
 
     async def write_closes(self, closes: Sequence[tuple[str, str, int]], *, epoch: int) -> None:
