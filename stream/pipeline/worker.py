@@ -161,7 +161,9 @@ class Worker:
         )
         self._stop = asyncio.Event()
         self._role = asyncio.Lock()
-        self._given_up = False
+        # Rebalances that have begun, and the one that was the last to end here.
+        self._revocations = 0
+        self._settled = 0
         self._joined = False
         self._assigned: set[TP] = set()
         self._catch_up: dict[int, int] = {}
@@ -349,7 +351,7 @@ class Worker:
         if publisher is None or not publisher.published.publications:
             # Never published: Kafka's log is younger than Redis' memory of it, not this worker than another.
             log.warning("claiming_again epoch=%d", publisher.epoch if publisher else 0)
-            await self._become_publisher()
+            await self._claim_anew()
             return
         # A worker that was paused learns here that another has its role, and a moment later from Kafka. Where it does
         # not, the role is its own, and it claims it anew.
@@ -362,6 +364,11 @@ class Worker:
         await asyncio.sleep(2 * self.settings.session_timeout_s)
         del self._tasks["claim"]
         if self._owns_role and self.publisher is None:
+            await self._claim_anew()
+
+    async def _claim_anew(self) -> None:
+        # The end of a rebalance tells whose the role is.
+        if not self._given_up:
             await self._become_publisher()
 
     async def _close(self) -> None:
@@ -395,6 +402,7 @@ class Worker:
 
     async def _positions(self, logs: Mapping[TP, LogRange]) -> Mapping[TP, int]:
         """Take over the partitions that are assigned, and say where to read on."""
+        revocations = self._revocations
         ticks = {
             tp.partition: span for tp, span in logs.items() if tp.topic == self.settings.ticks_topic
         }
@@ -411,14 +419,17 @@ class Worker:
         if set(logs) != self._assigned or not self._joined:
             log.info("partitions_assigned ticks=%s", sorted(ticks))
         self._joined, self._assigned = True, set(logs)
-        await self._take_role(ticks)
+        if revocations == self._revocations:
+            await self._take_role(ticks)
+            self._settled = revocations
+            await self._mark_all()
         return {tp: self._position(tp, logs[tp]) for tp in logs}
 
     async def _hand_over(self, *_: object, **__: object) -> None:
         """Write down books, and what the publisher knows, before they may be another's, who then goes on from there."""
         # The role may be another's for a while, too, who then has a newer epoch. From here on sums stand still: a high that
         # was published later would be missing from what the other finds.
-        self._given_up = True
+        self._revocations += 1
         if self.checkpoints is None:
             return
         try:
@@ -468,8 +479,11 @@ class Worker:
             await self._resign()
         elif self.publisher is None or self._given_up:
             await self._become_publisher()
-        self._given_up = False
-        await self._mark_all()
+
+    @property
+    def _given_up(self) -> bool:
+        """Whether what this worker had may be another's now: a rebalance has begun that has not ended here."""
+        return self._revocations != self._settled
 
     @property
     def _owns_role(self) -> bool:
@@ -617,10 +631,14 @@ class Worker:
         assert self._publishing is not None
         await self._resign()
         self._heard.clear()
+        revocations = self._revocations
         publisher = await self._publishing.take()
         if not self._observer:
             # From here on the record of levels tells the extremes, whatever happens.
             await self._publishing.write(publisher)
+        if revocations != self._revocations:
+            # The role may be another's already.
+            return
         self.publisher = publisher
         self._start("publish", publisher.run())
         self._start("heartbeat", publisher.beat())

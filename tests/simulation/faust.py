@@ -172,8 +172,8 @@ class App:
     async def _revoke(self) -> None:
         process, clock = self.process, self.process.broker.clock
         began, failures = clock.monotonic(), process.failures
+        publisher = process.publisher
         await self.on_partitions_revoked.send(set(self._at))
-        publisher = process.worker.publisher if process.worker is not None else None
         in_time = clock.monotonic() - began < HAND_OVER_WITHIN_S / 2
         if publisher is not None and in_time and process.failures == failures:
             process.laws.handed_over(publisher.epoch)

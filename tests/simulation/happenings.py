@@ -224,8 +224,7 @@ class Happenings:
             cluster.laws.forget()
 
     def _is_newest(self, process: Process) -> bool:
-        worker = process.worker
-        publisher = None if worker is None else worker.publisher
+        publisher = process.publisher
         return publisher is not None and publisher.epoch == self._cluster.laws.newest_epoch
 
     def _redis(self, _: Step, __: random.Random) -> None:

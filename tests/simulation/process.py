@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from simulation.laws import Laws
     from simulation.redis import Redis
     from stream.pipeline.worker import Worker
+    from stream.publish.publisher import Publisher
 
 #: An operation that has no neighbours to keep an order with.
 ALONE = None
@@ -108,6 +109,11 @@ class Process:
             await self.worker.run(self.stop)
 
         self.main = self.loop.create_task(run(), name="main")
+
+    @property
+    def publisher(self) -> Publisher | None:
+        """Its publisher, where it has the role."""
+        return None if self.worker is None else self.worker.publisher
 
     def ask_to_stop(self) -> None:
         if self.stop is not None:

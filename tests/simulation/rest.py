@@ -63,7 +63,8 @@ class Rest:
             process.choked = False
             if process.paused and chance.random() < 0.7:
                 process.paused = False
-        for _ in range(60):
+        # One that has just begun to act again may be ended in the midst of it.
+        for _ in range(chance.choice((15, 30, 60))):
             self._scheduler.event(chance)
 
     def _leave_one(self, chance: random.Random) -> None:
