@@ -175,7 +175,8 @@ class App:
         publisher = process.publisher
         await self.on_partitions_revoked.send(set(self._at))
         in_time = clock.monotonic() - began < HAND_OVER_WITHIN_S / 2
-        if publisher is not None and in_time and process.failures == failures:
+        answered = process.failures == failures and not process.dead
+        if publisher is not None and in_time and answered:
             process.laws.handed_over(publisher.epoch)
         self.free = True
 
