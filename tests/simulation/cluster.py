@@ -102,13 +102,12 @@ class Cluster:
             broker.logs[settings.ticks_topic, partition].truncate(self.plan.begun)
 
     def _checkpoint(self, partition: int, record: Record) -> None:
+        records = self.broker.logs[self.settings.checkpoints_topic, partition].records
         if record.key == b"claim":
-            log = self.broker.logs[self.settings.checkpoints_topic, partition]
-            self.laws.claimed(self.broker.writer, partition, log.records)
+            self.laws.claimed(self.broker.writer, partition, records)
         self.laws.checkpoint(partition, record)
         if record.value is None and record.key is not None and record.key.startswith(b"book/"):
-            left = self.checkpointed(partition)
-            demand(left is not None, "4", "no checkpoint of partition {} is left", partition)
+            self.laws.buried(partition, records)
 
     def _published(self, channel: str, message: bytes) -> None:
         """Whatever a publication leaves out must stand in Redis already, if this publisher ever made it (law 10)."""

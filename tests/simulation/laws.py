@@ -186,8 +186,16 @@ class Laws:
         self.checked["checkpoints"] += 1
 
     def claimed(self, owner: Hashable, partition: int, records: Sequence[Record]) -> None:
-        """Hear of a claim to a partition: whoever makes it will read at least what stands there now."""
+        """Hear of a claim to a partition: whoever makes it will read at least what stands there from now on."""
         self._claims[owner, partition] = self.newest_checkpoint(records) or 0
+
+    def buried(self, partition: int, records: Sequence[Record]) -> None:
+        """Hear of a tombstone: of two that have claimed a partition, the newer drops the other's, which may be further."""
+        left = self.newest_checkpoint(records)
+        demand(left is not None, "4", "no checkpoint of partition {} is left", partition)
+        for claim, least in self._claims.items():
+            if claim[1] == partition:
+                self._claims[claim] = min(least, left or 0)
 
     @_remembered
     def resumed(self, owner: Hashable, positions: Mapping[int, int]) -> None:
