@@ -30,9 +30,9 @@ demo: $(VENV)/.run ## embedded Kafka and Redis, a simulated market, a live ticke
 check: format lint type imports test bench-short ## everything that CI runs, step by step
 	$(call say,all checks passed)
 
-test: $(VENV)/.dev ## all tests, on a real Kafka and Redis; ARGS="-k divisor"
+test: $(VENV)/.dev ## all tests, on a real Kafka and Redis for each of two processes; ARGS="-k divisor"
 	$(call say,test)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 bench: $(VENV)/.dev ## this machine's figures, in full; ARGS="--json"
 	@$(BIN)/python -m benchmarks $(ARGS)
