@@ -42,11 +42,11 @@ _ABSENT = b"nothing"
 
 @dataclass(slots=True)
 class _Line:
-    """What is remembered of one index: its last level, and which were written lately."""
+    """What is remembered of one index: its newest level, the last number of each epoch, and what was written lately."""
 
     epoch: int = -1
-    seq: int = 0
     fields: _Fields = field(default_factory=dict)
+    seqs: dict[int, int] = field(default_factory=dict)
     recent: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=MOST_COPIED))
 
 
@@ -96,13 +96,22 @@ class Judge:
             return
         line.recent.append(mark)
         fields = one.published.fields()
-        counted, faults = self._compare(one, audit, fields, line)
+        late = audit.epoch < line.epoch
+        counted, faults = (
+            self._compare_late(one, audit, fields)
+            if late
+            else self._compare(one, audit, fields, line)
+        )
         faults = [*_order(audit, line), *faults]
         if faults:
             self._differ(one.offset, audit, faults)
         else:
             setattr(outcome, counted, getattr(outcome, counted) + 1)
-        line.epoch, line.seq, line.fields = audit.epoch, audit.seq, fields
+        line.seqs[audit.epoch] = audit.seq
+        if late:
+            outcome.late += 1
+        else:
+            line.epoch, line.fields = audit.epoch, fields
 
     def _differ(self, offset: int, audit: Audit, faults: Sequence[_Fault]) -> None:
         self._outcome.different += 1
@@ -138,6 +147,23 @@ class Judge:
             return "verified", [("offsets", offsets.encode(), one.why.encode())]
         self._trust(audit, fields)
         return "missing", []
+
+    def _compare_late(
+        self, one: Recomputed, audit: Audit, fields: _Fields
+    ) -> tuple[str, list[_Fault]]:
+        """Judge a level that a publisher had waiting when it was paused or cut off, and wrote after its successor's first.
+
+        What it knew of open, high and low is not what its successor knew.
+        """
+        own = {name: text for name, text in fields.items() if name not in EXTREMES}
+        if one.snapshot is not None and not audit.held:
+            return "verified", _faults(own, recomputed_fields(one.snapshot))
+        if one.why:
+            return "verified", [("offsets", b"", one.why.encode())]
+        index = self._index(audit.composition, audit.code)
+        if index is None:
+            return "missing", []
+        return "arithmetic", list(mismatches(fields, index))
 
     def _compare_held(
         self, one: Recomputed, audit: Audit, fields: _Fields, line: _Line
@@ -198,10 +224,10 @@ class Judge:
 
 
 def _order(audit: Audit, line: _Line) -> Iterator[_Fault]:
-    """Of one index, (epoch, seq) never goes back."""
-    if (audit.epoch, audit.seq) <= (line.epoch, line.seq):
-        before = f"more than epoch {line.epoch} seq {line.seq}, which came before"
-        yield "seq", f"epoch {audit.epoch} seq {audit.seq}".encode(), before.encode()
+    """Of one index, seq never goes back within an epoch."""
+    last = line.seqs.get(audit.epoch, 0)
+    if audit.seq <= last:
+        yield "seq", str(audit.seq).encode(), f"more than {last}, which came before".encode()
 
 
 def _faults(fields: _Fields, expected: _Fields) -> list[_Fault]:

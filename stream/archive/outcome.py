@@ -68,6 +68,8 @@ class Outcome:
         Have at least one difference.
     carried
         Highs and lows that an earlier publisher must have published, and that were not kept.
+    late
+        Written by a publisher after its successor's first; counted above, too.
     differences
         How many there are, in all fields.
     first
@@ -93,6 +95,7 @@ class Outcome:
     missing: int = 0
     different: int = 0
     carried: int = 0
+    late: int = 0
     differences: int = 0
     first: Difference | None = None
     books_different: list[int] = field(default_factory=list)

@@ -163,6 +163,11 @@ def _notes(outcome: Outcome) -> list[str]:
         notes.append(
             f"{outcome.carried} times a new publisher knew of a high or low that was not kept"
         )
+    if outcome.late:
+        notes.append(
+            f"{outcome.late} levels of a publisher that was held up were written after its successor's first: with another "
+            "open, high and low, perhaps, which are not compared"
+        )
     if outcome.incomplete:
         where = ", ".join(f"{p} begins at {offset}" for p, offset in outcome.incomplete.items())
         notes.append(

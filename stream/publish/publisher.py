@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.errors import ServiceError
+from stream.errors import FencedError, ServiceError
 from stream.index.aggregate import Aggregator, Doubt, changed
 from stream.index.partial import CLOSE, FUTURES_TS, VALUE, Origin, Partial
 from stream.index.snapshot import (
@@ -356,15 +356,22 @@ class Publisher:
             return
         self.closes.take(newest, moment)
         messages = [self._message(one, published_ns) for one in newest]
-        self.record.take(newest, messages, offsets=total.offsets, published_ns=published_ns)
+        publish = self._sink.publish_packed if packed else self._sink.publish
+        refused = False
+        try:
+            await publish(messages, epoch=self.epoch, again=again)
+        except FencedError:
+            refused = True
+            raise
+        finally:
+            # What failed otherwise may have been shown; what was refused was not, and belongs into no record.
+            if not refused:
+                self.record.take(newest, messages, offsets=total.offsets, published_ns=published_ns)
         if packed:
-            await self._sink.publish_packed(messages, epoch=self.epoch, again=again)
             self._singles_owed.update(positions)
-        else:
-            await self._sink.publish(messages, epoch=self.epoch, again=again)
-            if self._singles_owed.issubset(positions):
-                self._singles_owed.clear()
-                self._singles_at = time.monotonic()
+        elif self._singles_owed.issubset(positions):
+            self._singles_owed.clear()
+            self._singles_at = time.monotonic()
         self.published.publications += 1
         self.published.snapshots += len(messages)
         self.published.last_at = time.perf_counter()

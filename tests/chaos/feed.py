@@ -14,8 +14,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
-from chaos.tape import MALFORMED_TEXTS, Sort, Tape, dollars
-from stream.wire import frames
+from chaos.tape import MALFORMED_TEXTS, START_NS, Sort, Tape, dollars
+from stream.index.control import Roll
+from stream.session.calendar import Calendar
+from stream.wire import control, frames
 from stream.wire.conditions import condition_bits
 
 Form = Literal["json", "frame", "mixed"]
@@ -177,9 +179,11 @@ class Feed:
         self._sent: set[asyncio.Future[RecordMetadata]] = set()
 
     async def announce(self) -> None:
-        """Say on every partition that the ticks are simulated."""
+        """Say on every partition that the ticks are simulated, and roll to their session."""
+        name, starts_ns, ends_ns = Calendar.bundled().session_at(START_NS)
+        roll = control.encode(Roll(name, starts_ns, ends_ns))
         for partition in range(self._tape.n_partitions):
-            await self._write(partition, [(None, b"", SIMULATED, 0)])
+            await self._write(partition, [(None, b"", SIMULATED, 0), (None, b"", roll, 0)])
         await self.flush()
 
     async def pour(self, until: int) -> None:

@@ -33,7 +33,7 @@ from chaos.recorder import (
 )
 from chaos.recovery import Recovery, bounds, recoveries_of, staleness
 from chaos.schedule import SESSION_TIMEOUT_S, Fault, Kind, end_s
-from chaos.stack import Files, Stack, environment, levels_of, write_files
+from chaos.stack import Files, Stack, environment, levels_of, verify, write_files
 from chaos.tape import Tape, dollars, make_tape, write_csv
 from stream.settings import Settings
 from stream.topics import ensure_topics
@@ -416,10 +416,17 @@ class _Run:
         audit = Audit(self._given.history, feed.offsets)
         async for record in read_topic(url, settings.levels_topic):
             audit.observe(json.loads(record.value or b"{}", parse_float=str))
-        laws += [audit.levels, audit.order, audit.end()]
+        laws += [audit.levels, audit.order, audit.end(), await self._verified()]
         if self._given.plan.kinds.isdisjoint(BREAKS_KAFKA):
             laws.append(audit.straight)
         return laws
+
+    async def _verified(self) -> Law:
+        law = Law("capstream verify passes")
+        folder = self._folder
+        status, said = await asyncio.to_thread(verify, self._given.settings, folder=folder)
+        law.expect(status == 0, said)
+        return law
 
     def _letters(self, feed: Feed) -> list[Letter]:
         history, letters = self._given.history, []

@@ -85,6 +85,21 @@ def levels_of(tape: Path, files: Files, *, folder: Path) -> dict[str, Any]:
     return said
 
 
+def verify(settings: Settings, *, folder: Path) -> tuple[int, str]:
+    """Ask `capstream verify` about the record of a run: its status, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stream.cli.main", "verify"],
+        cwd=folder,
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=LEVELS_WITHIN_S,
+    )
+    return done.returncode, done.stdout.strip()
+
+
 class Stack:
     """Services that can be broken.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -16,12 +16,12 @@ from simulation.kafka import KafkaLog, ensure_topics
 from simulation.loop import Clock
 from simulation.process import Process, running
 from simulation.redis import Client
+from stream.errors import FencedError
+from stream.index.aggregate import Aggregator
 from stream.index.composition import Composition
-from stream.index.snapshot import Snapshot
 from stream.pipeline import control_log, intake, publishing, worker
 from stream.publish import publisher
-from stream.publish.publisher import Publisher
-from stream.publish.record import Record
+from stream.publish.publisher import Publisher, Sink
 from stream.publish.redis import Message
 from stream.settings import Settings
 
@@ -53,28 +53,40 @@ class Halfway:
         return (low + high) / 2
 
 
-class WatchedRecord(Record):
-    """Tells of every publication that is tried."""
-
-    def take(
-        self,
-        snapshots: Sequence[Snapshot],
-        messages: Sequence[Message],
-        *,
-        offsets: Mapping[int, int],
-        published_ns: int,
-    ) -> None:
-        running().laws.made(snapshots, messages, offsets)
-        super().take(snapshots, messages, offsets=offsets, published_ns=published_ns)
-
-
 class WatchedPublisher(Publisher):
-    """Tells what it begins with."""
+    """Tells what it begins with, and of every publication that it tries."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, aggregator: Aggregator, sink: Sink, **kwargs: Any) -> None:
+        super().__init__(aggregator, WatchedSink(sink, aggregator), **kwargs)
         process = running()
         process.laws.took(self.epoch, self.extremes.by_code, process.claimed)
+
+
+class WatchedSink:
+    """Tells of every publication, before it is tried, what it was made of."""
+
+    def __init__(self, sink: Sink, aggregator: Aggregator) -> None:
+        self._sink = sink
+        self._aggregator = aggregator
+        self.beat, self.write_closes = sink.beat, sink.write_closes
+
+    async def publish(self, messages: list[Message], *, epoch: int, again: bool) -> None:
+        with self._watched(messages, epoch):
+            await self._sink.publish(messages, epoch=epoch, again=again)
+
+    async def publish_packed(self, messages: list[Message], *, epoch: int, again: bool) -> None:
+        with self._watched(messages, epoch):
+            await self._sink.publish_packed(messages, epoch=epoch, again=again)
+
+    @contextmanager
+    def _watched(self, messages: Sequence[Message], epoch: int) -> Iterator[None]:
+        laws = running().laws
+        laws.made(messages, self._aggregator.total().offsets)
+        try:
+            yield
+        except FencedError:
+            laws.refused(messages, epoch)
+            raise
 
 
 @contextmanager
@@ -92,7 +104,6 @@ def installed() -> Iterator[None]:
         (publisher, "random", Halfway),
         (control_log, "time", NOW),
         (intake, "time", NOW),
-        (publishing, "Record", WatchedRecord),
         (publishing, "Publisher", WatchedPublisher),
     )
     before = logging.root.manager.disable

@@ -24,7 +24,6 @@ from stream.index.partial import (
     VALUE,
     Partial,
 )
-from stream.index.snapshot import Snapshot
 from stream.pipeline.intake import Intake
 from stream.publish.redis import Message
 from stream.wire import checkpoints, partials
@@ -110,10 +109,12 @@ class Laws:
         self._newest: dict[tuple[str, str], tuple[int, int]] = {}
         self._ranges: dict[int, dict[str, Range]] = {}
         self._handed_over: set[int] = set()
+        self._refused: set[tuple[int, str, int]] = set()
         self._states: dict[int, AggregatorState] = {}
         # What a publisher that takes over would find, and the ranges of all recorded levels; in their order.
         self._left: list[AggregatorState | None] = [None]
         self._levels: list[tuple[str, Range] | None] = []
+        self._recorded: set[tuple[int, str, int]] = set()
 
     # ---- logs ------------------------------------------------------------------------------------
 
@@ -331,11 +332,8 @@ class Laws:
         return len(self._left) - 1, len(self._levels)
 
     @_remembered
-    def made(
-        self, snapshots: Sequence[Snapshot], messages: Sequence[Message], offsets: Mapping[int, int]
-    ) -> None:
+    def made(self, messages: Sequence[Message], offsets: Mapping[int, int]) -> None:
         """Hear of a publication that is about to be tried."""
-        del snapshots
         for message in messages:
             found = json.loads(message.data, parse_float=Decimal)
             demand(found["code"] == message.code, "6", "{} for {}", found["code"], message.code)
@@ -351,6 +349,14 @@ class Laws:
                 shown = tuple(found[name] for name in _HELD)
                 self._unheld.setdefault((found["epoch"], found["code"]), set()).add(shown)
             self.checked["snapshots"] += 1
+
+    @_remembered
+    def refused(self, messages: Sequence[Message], epoch: int) -> None:
+        """Hear of a publication that Redis has refused: nobody has seen it, so it must not stand in the record."""
+        for message in messages:
+            key = epoch, message.code, message.seq
+            demand(key not in self._recorded, "6", "{} is on record, and was refused", key)
+            self._refused.add(key)
 
     def _goes_on(self, epoch: int, offsets: Mapping[int, int]) -> None:
         """Within a publisher's life, no partition goes back (law 5: the highest offset counts)."""
@@ -481,7 +487,10 @@ class Laws:
     def level(self, record: Record) -> None:
         """See that what stands on the topic of levels was made, and names the offsets that it was made of."""
         found = json.loads(record.value or b"", parse_float=Decimal)
-        made = self._made.get((found["epoch"], found["code"], found["seq"]), ())
+        key = found["epoch"], found["code"], found["seq"]
+        demand(key not in self._refused, "6", "{} was refused, and is on record", key)
+        self._recorded.add(key)
+        made = self._made.get(key, ())
         originals = [json.loads(data, parse_float=Decimal) for data in made]
         demand(
             any(each.items() <= found.items() for each in originals),

@@ -27,6 +27,7 @@ from stream.pipeline.intake import Intake
 from stream.pipeline.publishing import Publishing
 from stream.pipeline.schemas import Partials
 from stream.pipeline.worker import Worker
+from stream.publish import publisher as publisher_module
 from stream.publish import redis as redis_module
 from stream.publish.publisher import Publisher
 from stream.publish.record import Record
@@ -211,6 +212,10 @@ def _other_script(
 _run = Redis.run
 
 
+class _NeverError(Exception):
+    """What Redis refuses is told apart from other failures by its error; this one never comes."""
+
+
 async def _same_epoch_for_all(_: Publishing) -> int:
     return 1
 
@@ -341,6 +346,7 @@ MUTANTS = (
         _without("if seen < tonumber(ARGV[2]) then return -1 end", script=redis_module._BEAT),
         seed=2038,
     ),
+    _mutant("what was refused is on record", "6", (publisher_module, "FencedError", _NeverError)),
     _mutant("all publishers have one epoch", "6", (Publishing, "_claim", _same_epoch_for_all)),
     _mutant("numbers stand still", "6", (Publisher, "_message", _seq_stands_still)),
     _mutant(

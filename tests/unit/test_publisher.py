@@ -287,6 +287,24 @@ async def test_being_fenced_ends_it() -> None:
     assert len(desk.sink.attempted) == 2
 
 
+async def test_what_was_fenced_stands_in_no_record() -> None:
+    """Nobody has seen it: only what was shown, or may have been, is kept."""
+    desk = Desk()
+    async with publishing(desk) as task:
+        desk.tell()
+        await desk.settled()
+        desk.publisher.record.end()
+        kept = len(desk.publisher.record.waiting)
+        desk.sink.fenced = True
+        desk.trade(0, 11_000)
+        with pytest.raises(FencedError):
+            await asyncio.wait_for(asyncio.shield(task), 10)
+    desk.publisher.record.end()
+
+    assert len(desk.sink.attempted) == 2
+    assert kept == len(desk.publisher.record.waiting) > 0
+
+
 async def test_being_fenced_ends_its_heartbeat() -> None:
     """Also one that has nothing to publish learns that it was replaced."""
     desk = Desk()

@@ -690,6 +690,49 @@ def test_a_publication_that_goes_back_is_found() -> None:
     assert (outcome.first.record, outcome.first.field) == (last, "seq")
 
 
+def held_up_day() -> tuple[Memory, int]:
+    """Let a publisher write its last level after its successor's first ones; give what is kept, and that level's place."""
+    market = a_day()
+    kept = market.close()
+    log = kept.log("levels")
+    last = max(i for i, one in enumerate(log) if one.key == b"ALL")
+    late = log.pop(last)
+    market.start({p: len(kept.log("ticks", p)) for p in range(2)})
+    market.publish(wait_ms=2_000)
+    market.publish(wait_ms=2_000)
+    kept.append("levels", late.value or b"", key=b"ALL")
+    market.tick("IBM", 500_100)
+    market.read()
+    market.publish(wait_ms=2_000)
+    market.close()
+    return kept, next(i for i, one in enumerate(kept.log("levels")) if one.value == late.value)
+
+
+def test_a_level_that_is_written_after_its_successors_is_told() -> None:
+    """A publisher that was paused writes what it had waiting when it wakes: right, in its place, and no difference."""
+    kept, _ = held_up_day()
+
+    outcome = verified(kept)
+
+    assert (outcome.differences, outcome.late, outcome.missing) == (0, 1, 0)
+    assert outcome.verified == outcome.records == len(kept.log("levels"))
+
+
+@pytest.mark.parametrize("name", ["level", "market_value", "seq"])
+def test_a_late_level_is_compared_all_the_same(name: str) -> None:
+    """Only what its publisher knew of open, high and low is not."""
+    kept, place = held_up_day()
+    value = kept.log("levels")[place].value or b""
+    fields = json.loads(value, parse_float=str)
+    other = {"level": last_digit(fields["level"]), "market_value": '"1.0000"', "seq": "1"}[name]
+    rewrite(kept, place, altered(value, name, other))
+
+    outcome = verified(kept)
+
+    assert outcome.first is not None
+    assert (outcome.first.record, outcome.first.field) == (place, name)
+
+
 def test_an_altered_digit_of_a_held_level_is_found() -> None:
     """Also where it repeats nothing that was kept: level and market value belong to each other."""
     kept = without_what_is_held(crossing_day().close())
