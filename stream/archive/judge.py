@@ -22,6 +22,9 @@ from stream.index.snapshot import Extremes, Snapshot
 #: A writer that was not answered writes what it has in hand once more: so many levels of an index at most.
 MOST_COPIED = 1_000
 
+#: A publisher that was held up writes after so many others at most.
+MOST_EPOCHS = 1_000
+
 #: A held level repeats the last good one but for these.
 OF_THE_MOMENT = frozenset(
     (
@@ -108,6 +111,8 @@ class Judge:
         else:
             setattr(outcome, counted, getattr(outcome, counted) + 1)
         line.seqs[audit.epoch] = audit.seq
+        if len(line.seqs) > MOST_EPOCHS:
+            del line.seqs[min(line.seqs)]
         if late:
             outcome.late += 1
         else:
@@ -143,8 +148,7 @@ class Judge:
             self._outcome.not_checked.update(unknown)
             return "verified", _faults(fields, expected)
         if one.why:
-            offsets = ", ".join(f"{p}: {offset}" for p, offset in sorted(audit.offsets.items()))
-            return "verified", [("offsets", offsets.encode(), one.why.encode())]
+            return "verified", [_out_of_reach(audit, one.why)]
         self._trust(audit, fields)
         return "missing", []
 
@@ -159,7 +163,7 @@ class Judge:
         if one.snapshot is not None and not audit.held:
             return "verified", _faults(own, recomputed_fields(one.snapshot))
         if one.why:
-            return "verified", [("offsets", b"", one.why.encode())]
+            return "verified", [_out_of_reach(audit, one.why)]
         index = self._index(audit.composition, audit.code)
         if index is None:
             return "missing", []
@@ -228,6 +232,11 @@ def _order(audit: Audit, line: _Line) -> Iterator[_Fault]:
     last = line.seqs.get(audit.epoch, 0)
     if audit.seq <= last:
         yield "seq", str(audit.seq).encode(), f"more than {last}, which came before".encode()
+
+
+def _out_of_reach(audit: Audit, why: str) -> _Fault:
+    offsets = ", ".join(f"{p}: {offset}" for p, offset in sorted(audit.offsets.items()))
+    return "offsets", offsets.encode(), why.encode()
 
 
 def _faults(fields: _Fields, expected: _Fields) -> list[_Fault]:
