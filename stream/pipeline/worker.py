@@ -610,7 +610,9 @@ class Worker:
         if self.aggregator is None:
             return
         for unknown in self.aggregator.unknown:
-            self.aggregator.know(await self._compositions.get(unknown))
+            composition = await self._compositions.get(unknown)
+            if not self._given_up:
+                self.aggregator.know(composition)
         now = time.monotonic()
         for partition in self.aggregator.partials:
             self._heard.setdefault(partition, now)
