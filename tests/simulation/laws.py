@@ -31,10 +31,10 @@ from stream.wire.checkpoints import AggregatorState
 
 _P = ParamSpec("_P")
 
-#: Fields that a held index keeps.
 #: Those that a history without extended hours, halts and official prices moves.
 _COLUMNS = (VALUE, PRICED, UP, DOWN, PRICED_CLOSE, COVERED_CLOSE, CLOSE)
 
+#: Fields that a held index keeps.
 _HELD = ("level", "previous_close", "market_value", "event_ns", "session", "priced")
 
 #: Session, open, high and low of an index.

@@ -273,16 +273,21 @@ async def test_after_a_failure_every_index_is_owed_once_and_no_number_comes_twic
         assert own == sorted(own)
 
 
+async def is_fenced(desk: Desk, task: asyncio.Task[None]) -> None:
+    """Let another take over, and a trade come; wait until the publisher has heard of it."""
+    desk.sink.fenced = True
+    desk.trade(0, 11_000)
+    with pytest.raises(FencedError):
+        await asyncio.wait_for(asyncio.shield(task), 10)
+
+
 async def test_being_fenced_ends_it() -> None:
     """It does not try again: another one publishes."""
     desk = Desk()
     async with publishing(desk) as task:
         desk.tell()
         await desk.settled()
-        desk.sink.fenced = True
-        desk.trade(0, 11_000)
-        with pytest.raises(FencedError):
-            await asyncio.wait_for(asyncio.shield(task), 10)
+        await is_fenced(desk, task)
 
     assert len(desk.sink.attempted) == 2
 
@@ -295,10 +300,7 @@ async def test_what_was_fenced_stands_in_no_record() -> None:
         await desk.settled()
         desk.publisher.record.end()
         kept = len(desk.publisher.record.waiting)
-        desk.sink.fenced = True
-        desk.trade(0, 11_000)
-        with pytest.raises(FencedError):
-            await asyncio.wait_for(asyncio.shield(task), 10)
+        await is_fenced(desk, task)
     desk.publisher.record.end()
 
     assert len(desk.sink.attempted) == 2
